@@ -1,0 +1,74 @@
+"""Cooking: recipes in Markdown (based.cooking's front matter, HowToCook's Chinese layout) to six kinds of questions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from factory.domain import Domain, Task, passage_of
+from factory.files import read_text
+from factory.records import Document, EvalItem, Example, Passage
+from factory.scorers import Scorer
+
+from . import recipes
+
+
+
+class Cooking(Domain):
+    """Recipes of one language; `language` in domain.toml says which."""
+
+    options: ClassVar[Mapping[str, Any]] = {"eval_share": 0.2, "recipe_share": 0.5}
+
+    def tasks(self) -> Sequence[Task]:
+        return recipes.TASKS_ZH if self.config.language == "zh" else recipes.TASKS_EN
+
+    def documents(self, source: Path | None) -> Iterator[Document]:
+        root = source or self.folder / "data" / "recipes"
+        kept_back = set() if source else {item.provenance["document"] for item in self.frozen_items()}
+        for path in sorted(root.rglob("*.md")) if root.is_dir() else [root]:
+            name = path.relative_to(root).as_posix() if root.is_dir() else path.name
+            text = read_text(path)
+            recipe = recipes.parse(text, course=path.parent.name, fallback=path.stem)
+            if recipe is None:
+                continue  # an article, a template: no recipe in it
+            held = name in kept_back if not source else self._chosen(name, "eval_share")
+            yield Document(
+                name, text, recipe.title, self.config.language, self.config.license if not source else "", str(path),
+                "eval" if held else "train",
+            )  # fmt: skip
+
+    def passages(self, document: Document) -> Iterator[Passage]:
+        yield passage_of(document, document.text, course=Path(document.source).parent.name)
+
+    def examples(self, passages: Sequence[Passage]) -> Iterator[Example]:
+        for passage in passages:
+            asked = self._questions(passage)
+            for number, (task, text, answer) in enumerate(asked):
+                if task.name != "recipe" or self._chosen(passage.id, "recipe_share"):
+                    yield self.make_example(task, passage, text, answer, number)
+
+    def eval_items(self, passages: Sequence[Passage], source: Path | None) -> Iterable[EvalItem]:
+        """The embedded sample's frozen set, or the same rules over a source's recipes that were kept back."""
+        if source is None:
+            yield from self.frozen_items()
+            return
+        for passage in passages:
+            for number, (task, text, answer) in enumerate(self._questions(passage)):
+                if task.name != "recipe" or self._chosen(passage.id, "recipe_share"):
+                    yield self.make_item(task, passage, text, answer, number)
+
+    def scorers(self) -> Mapping[str, Scorer]:
+        return {"ingredients": recipes.score_ingredients, "recipe": recipes.score_recipe}
+
+    def _questions(self, passage: Passage) -> Iterator[tuple[Task, str, str]]:
+        recipe = recipes.parse(passage.text, course=passage.meta.get("course", ""), fallback=passage.title)
+        if recipe:
+            for name, text, answer in recipes.questions(recipe, self.config.language):
+                yield self.task(name), text, answer
+
+    def _chosen(self, name: str, option: str) -> bool:
+        """The same pick in every run: by hash of the name."""
+        mark = int.from_bytes(hashlib.sha256(f"{option}/{name}".encode()).digest()[:4], "big")
+        return mark / 2**32 < float(self.option(option))

@@ -1,0 +1,91 @@
+"""法律 (legal): statutes in Markdown and task files in JSON Lines (LawBench's rows) to eight kinds of questions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from factory.domain import Domain, Task, passage_of
+from factory.errors import FactoryError
+from factory.files import read_text
+from factory.records import Document, EvalItem, Example, Passage, read_rows
+from factory.scorers import Scorer
+
+from . import rules
+
+
+class Legal(Domain):
+    """Chinese law: the embedded sample in data/, or a source folder with statutes and task files."""
+
+    options: ClassVar[Mapping[str, Any]] = {"cut": 100, "add_sample": True}
+
+    def tasks(self) -> Sequence[Task]:
+        return _tasks(self.folder)
+
+    def documents(self, source: Path | None) -> Iterator[Document]:
+        if source is None or self.option("add_sample"):
+            yield from self._rows(self.folder / "data", "sample", self.config.license)
+        if source is not None:
+            yield from self._rows(source, "source", "")
+            for path in sorted(source.rglob("*.md")):
+                text = read_text(path)
+                if re.search(r"^第.{1,9}条", text, re.MULTILINE):
+                    name = path.relative_to(source).as_posix()
+                    yield Document(name, text, path.stem, "zh", "", str(path), "train", {"kind": "statute"})
+
+    def _rows(self, root: Path, prefix: str, license: str) -> Iterator[Document]:
+        """A document for each row of the task files; a file named dev or test holds eval rows."""
+        for path in sorted(root.rglob("*.jsonl")):
+            split = "eval" if path.stem in ("dev", "test") else "train"
+            for number, row in read_rows(path):
+                task = row.get("task")
+                if not isinstance(task, str) or not isinstance(row.get("input"), str) or "answer" not in row:
+                    raise FactoryError(
+                        f"{path}:{number} lacks task, input or answer.", 'A row is {"task": ..., "input": ..., "answer": ...}.'
+                    )
+                name = f"{prefix}/{path.relative_to(root).with_suffix('').as_posix()}/{row.get('index', number)}"
+                meta = {"kind": "row", "task": self.task(task).name, "answer": row["answer"]}
+                yield Document(name, row["input"], "", "zh", license, str(path), split, meta)
+
+    def passages(self, document: Document) -> Iterator[Passage]:
+        if document.meta["kind"] == "row":
+            if document.text.strip():
+                yield passage_of(document, document.text)
+            return
+        for number, (article, text) in enumerate(rules.articles(document.text)):
+            yield passage_of(document, text, number, article=article)
+
+    def examples(self, passages: Sequence[Passage]) -> Iterator[Example]:
+        for passage in passages:
+            if passage.meta["kind"] == "row":
+                task = self.task(passage.meta["task"])
+                if answer := rules.answer(task.name, passage.meta["answer"]):
+                    yield self.make_example(task, passage, passage.text, answer)
+            elif "recital" in self.config.tasks or not self.config.tasks:
+                law = re.sub(r"\(.*?\)", "", passage.title)
+                yield self.make_example(self.task("recital"), passage, f"{law}{passage.meta['article']}的内容是什么？", passage.text)
+
+    def eval_items(self, passages: Sequence[Passage], source: Path | None) -> Iterable[EvalItem]:
+        if source is None:
+            yield from self.frozen_items()
+            return
+        for passage in passages:
+            task = self.task(passage.meta["task"])
+            if answer := rules.answer(task.name, passage.meta["answer"]):
+                yield self.make_item(task, passage, passage.text, answer)
+
+    def clean(self, task: Task, text: str) -> str:
+        return rules.shorten(task.name, text, int(self.option("cut")))
+
+    def scorers(self) -> Mapping[str, Scorer]:
+        return {"entities": rules.score_entities, "articles": rules.score_articles}
+
+
+@cache
+def _tasks(folder: Path) -> tuple[Task, ...]:
+    """The tasks; the charges that exist are read from the Criminal Law's table in data/charges.tsv."""
+    rows = [line.split("\t") for line in read_text(folder / "data" / "charges.tsv").splitlines()[1:] if line.strip()]
+    return rules.tasks(tuple(dict.fromkeys(charge for _, charge in rows)))

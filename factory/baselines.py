@@ -1,0 +1,51 @@
+"""Cheap rivals trained on the same rows: a specialist that cannot beat them is not worth its weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+from factory.domain import Task
+from factory.records import EvalItem, Example
+
+
+def majority(task: Task, train: Sequence[Example], items: Sequence[EvalItem]) -> list[str]:
+    """The commonest training answer, for every item."""
+    counts = Counter(example.answer for example in train)
+    answer = min(counts, key=lambda text: (-counts[text], text)) if counts else ""
+    return [answer] * len(items)
+
+
+def ngram(task: Task, train: Sequence[Example], items: Sequence[EvalItem]) -> list[str]:
+    """Character n-grams (1 to 3, TF-IDF): logistic regression where the answer is a label, else the nearest question's answer.
+
+    The regression's strength C is chosen by cross-validation on the training rows.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if len({example.answer for example in train}) < 2:
+        return majority(task, train, items)
+    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
+    seen = vectorizer.fit_transform([example.question for example in train])
+    asked = vectorizer.transform([item.question for item in items])
+    answers = [example.answer for example in train]
+    if task.choices:
+        return _regression(seen, answers, asked)
+    nearest = (asked @ seen.T).argmax(axis=1)
+    return [answers[int(row)] for row in nearest.ravel().tolist()] if hasattr(nearest, "ravel") else [answers[int(r)] for r in nearest]
+
+
+def _regression(seen: object, answers: list[str], asked: object) -> list[str]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, KFold
+
+    strengths = {"C": [1.0, 10.0, 100.0]}
+    search = GridSearchCV(LogisticRegression(max_iter=1000), strengths, cv=KFold(3, shuffle=True, random_state=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(seen, answers)
+    return [str(answer) for answer in search.predict(asked)]
+
+
+BASELINES = {"ngram": ngram, "majority": majority}

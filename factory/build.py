@@ -1,0 +1,119 @@
+"""A build: a domain, its run folder and the pipeline brought together. A run remembers its source and tasks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from factory.domain import Domain, load_domain
+from factory.errors import FactoryError, suggest
+from factory.files import read_json, write_json
+from factory.models import find_base
+from factory.pipeline import stages
+from factory.stage import Context, Decision, Say, Stage, decide, run_stages
+
+RUNS = Path("runs")
+
+
+def build_run(
+    domain: str,
+    run: str,
+    source: str,
+    tasks: list[str] | None,
+    settings: list[str] | None,
+    until: str,
+    force: list[str] | None,
+    say: Say,
+) -> Path:
+    """Bring a run up to date; return its folder."""
+    chain, context, notes = _prepare(domain, run, source, tasks, settings, until, say)
+    say(f"{context.run_dir}: {context.config.base}, source: {context.source or 'embedded sample'}")
+    run_stages(chain, context, _forced(chain, force), lambda: write_json(context.run_dir / "run.json", notes))
+    return context.run_dir
+
+
+def plan_run(
+    domain: str,
+    run: str,
+    source: str,
+    tasks: list[str] | None,
+    settings: list[str] | None,
+    until: str,
+    force: list[str] | None,
+) -> list[Decision]:
+    """What `build_run` would do, with reasons; writes nothing."""
+    if settings is None and tasks is None and not source:
+        settings = _remembered(RUNS / domain / run).get("settings")
+    chain, context, _ = _prepare(domain, run, source, tasks, settings, until, lambda text: None)
+    return list(decide(chain, context, _forced(chain, force)))
+
+
+def open_run(domain: str, run: str) -> Path:
+    """The folder of a run that exists."""
+    load_domain(domain)
+    folder = RUNS / domain / run
+    if not folder.is_dir():
+        there = [path.name for path in (RUNS / domain).glob("*") if path.is_dir()]
+        hint = suggest(run, there) if there else f"Run: factory build {domain}"
+        raise FactoryError(f"No run '{run}' of '{domain}' in {RUNS.resolve()}.", hint)
+    return folder
+
+
+def run_domain(domain: str, run: str) -> Domain:
+    """The domain with the settings that the run was built with."""
+    notes = _remembered(open_run(domain, run))
+    return load_domain(domain, _overrides(notes.get("tasks"), notes.get("settings")))
+
+
+def _prepare(
+    domain: str, run: str, source: str, tasks: list[str] | None, settings: list[str] | None, until: str, say: Say
+) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
+    if not re.fullmatch(r"[\w.-]+", run) or run.startswith("."):
+        raise FactoryError(f"'{run}' is no name for a run.", "Use letters, digits, '-', '_' and '.'.")
+    folder = RUNS / domain / run
+    notes = _remembered(folder)
+    kept = {
+        "source": "" if source == "sample" else _resolve(source) or notes.get("source", ""),
+        "tasks": tasks if tasks is not None else notes.get("tasks"),
+        "settings": settings or [],
+    }
+    loaded = load_domain(domain, _overrides(kept["tasks"], kept["settings"]))
+    find_base(loaded.config.base)
+    where = Path(kept["source"]) if kept["source"] else None
+    return stages(until), Context(loaded, folder, "", where, say), kept
+
+
+def _resolve(source: str) -> str:
+    """A source as an absolute path; a git address is cloned at its commit first."""
+    if not source:
+        return ""
+    if re.match(r"^(https?|ssh|git|file)://|^git@", source):
+        from factory.sources import fetch_git
+
+        return str(fetch_git(source))
+    path = Path(source).expanduser().resolve()
+    if not path.exists():
+        raise FactoryError(f"Source {source} does not exist.", "Give a folder of documents: --source PATH")
+    if path.is_dir() and not any(file.is_file() for file in path.rglob("*")):
+        raise FactoryError(f"Source {source} is empty.", "Put documents into it, or give another folder.")
+    return str(path)
+
+
+def _overrides(tasks: list[str] | None, settings: list[str] | None) -> list[str]:
+    chosen = [] if tasks is None else [f"tasks={list(tasks)!r}".replace("'", '"')]
+    return [*chosen, *(settings or [])]
+
+
+def _remembered(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    notes: dict[str, Any] = read_json(path) if path.exists() else {}
+    return notes
+
+
+def _forced(chain: tuple[Stage, ...], force: list[str] | None) -> list[str]:
+    names = [stage.name for stage in chain]
+    for name in force or []:
+        if name != "all" and name not in names:
+            raise FactoryError(f"Unknown stage '{name}'.", suggest(name, [*names, "all"]))
+    return names if "all" in (force or []) else list(force or [])

@@ -1,0 +1,304 @@
+"""The command line: each command a few lines; what is heavy is imported inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from factory import __version__
+from factory.errors import FactoryError
+
+app = typer.Typer(
+    name="factory",
+    help="Turn a domain's documents into a small specialist model, with the proof that it is better and a demo.\n\n"
+    "Start with: factory build cooking",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+models_app = typer.Typer(no_args_is_help=True, help="The catalog of base models.")
+app.add_typer(models_app, name="models")
+
+DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
+RunName = Annotated[str, typer.Option("--run", help="Name of the run: runs/DOMAIN/RUN.")]
+Source = Annotated[
+    str, typer.Option("--source", help="Folder of documents (or GIT_URL@COMMIT); 'sample': the embedded one.")
+]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; may be repeated.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, e.g. sft.learning_rate=1e-4; may be repeated.")]
+Force = Annotated[list[str] | None, typer.Option("--force", help="Run this stage and all after it anew ('all': every one).")]
+
+console = Console()
+
+
+def say(text: str) -> None:
+    """One line of progress, out at once."""
+    print(text, flush=True)
+
+
+def main() -> None:
+    """The `factory` command: a FactoryError becomes two lines and exit status 1; --debug shows the traceback."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        app()
+    except FactoryError as error:
+        if debug:
+            raise
+        print(f"Error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if debug:
+            raise
+        print(f"Error: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (anywhere on the line).")] = False,
+) -> None: ...
+
+
+@app.command()
+def build(
+    domain: DomainName,
+    run: RunName = "default",
+    source: Source = "",
+    task: Tasks = None,
+    settings: Set = None,
+    until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
+    force: Force = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what would run or be skipped, and why.")] = False,
+) -> None:
+    """Build a specialist: documents, examples, SFT, DPO, scores, report, app.
+
+    What is up to date is skipped; a build that was broken off goes on.
+
+    Examples:
+
+      factory build cooking
+
+      factory build legal --source ./data/legal --task topic --task charge
+
+      factory build cooking --set dpo.beta=0.2 --dry
+    """
+    from factory.build import build_run, plan_run
+
+    if dry:
+        for decision in plan_run(domain, run, source, task, settings, until, force):
+            say(f"{decision.stage.name:9} {decision.action:7} {decision.reason}")
+        return
+    folder = build_run(domain, run, source, task, settings, until, force, say)
+    if (folder / "evaluate" / "scores.json").exists() and not until:
+        _print_scores(folder)
+        say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(run))
+
+
+@app.command("eval")
+def evaluate(
+    domain: DomainName, run: RunName = "default", source: Source = "", task: Tasks = None, settings: Set = None
+) -> None:
+    """Answer the frozen eval set with base, SFT and DPO, and print the scoreboard.
+
+    Example: factory eval cooking
+    """
+    from factory.build import build_run
+
+    _print_scores(build_run(domain, run, source, task, settings, "evaluate", None, say))
+
+
+@app.command()
+def report(
+    domain: DomainName,
+    run: RunName = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON and nothing else.")] = False,
+) -> None:
+    """Show a run's scoreboard and where its report is.
+
+    Example: factory report cooking --json
+    """
+    from factory.build import open_run
+
+    folder = open_run(domain, run)
+    if as_json:
+        print(json.dumps({"models": _scores(folder)["models"]}, ensure_ascii=False, indent=2))
+        return
+    _print_scores(folder)
+    page = folder / "report" / "report.html"
+    say(f"\nReport: {page}" if page.exists() else f"\nNo report.html yet. Run: factory build {domain}{_run_flag(run)}")
+
+
+@app.command()
+def status(domain: DomainName, run: RunName = "default") -> None:
+    """Show which stages of a run are done, when, how long they took, and what would run now.
+
+    Example: factory status cooking
+    """
+    from factory.build import plan_run
+    from factory.files import read_json
+
+    table = Table("stage", "state", "seconds", "what came out")
+    for decision in plan_run(domain, run, "", None, None, "", None):
+        path = Path("runs") / domain / run / decision.stage.name / "manifest.json"
+        old = read_json(path) if path.exists() else {}
+        state = "done" if decision.action == "skip" else f"{decision.action}: {decision.reason}"
+        table.add_row(decision.stage.name, state, str(old.get("seconds", "")), old.get("summary", {}).get("note", ""))
+    console.print(table)
+
+
+@app.command()
+def domains() -> None:
+    """List the domains: those in ./domains and those that installed packages bring."""
+    from factory.config import load_config
+    from factory.domain import find_domains
+
+    table = Table("name", "title", "language", "base", "tasks", "from")
+    for name, found in sorted(find_domains().items()):
+        config = load_config(found.folder / "domain.toml")
+        tasks = found.kind(config, found.folder).active()
+        table.add_row(name, config.title, config.language, config.base, " ".join(t.name for t in tasks), found.origin)
+    console.print(table)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the catalog."""
+    from factory.models import catalog, home
+
+    table = Table("name", "parameters", "from", "languages", "licence", "here")
+    for base in catalog().values():
+        here = "yes" if (home() / "models" / base.name / "factory.json").exists() else ""
+        size = f"{base.parameters / 1e6:,.0f} M"
+        table.add_row(base.name, size, base.source, " ".join(base.languages), base.license, here)
+    console.print(table)
+
+
+@models_app.command("info")
+def models_info(name: str) -> None:
+    """Show one base model's entry."""
+    import dataclasses
+
+    from factory.models import find_base
+
+    for key, value in dataclasses.asdict(find_base(name)).items():
+        if value:
+            console.print(f"{key:14} {value}", highlight=False, markup=False)
+
+
+@models_app.command("pull")
+def models_pull(name: str) -> None:
+    """Fetch a base model, so that a build needs no network.
+
+    Example: factory models pull gemma-3-270m
+    """
+    from factory.models import base_folder
+
+    say(f"{name} is in {base_folder(name, 'none', say)}")
+
+
+@app.command()
+def predict(
+    domain: DomainName,
+    file: Annotated[Path, typer.Argument(help="Rows as JSON Lines: {prompt}, {messages}, or {task, input}.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the rows go, with `prediction` added.")],
+    model: Annotated[str, typer.Option(help="base, sft, dpo or best.")] = "best",
+    run: RunName = "default",
+) -> None:
+    """Answer many rows at once.
+
+    Example: factory predict legal questions.jsonl -o answers.jsonl --model best
+    """
+    from factory.predict import predict_file
+
+    say(f"{predict_file(domain, run, file, output, model, say)} answers in {output}")
+
+
+@app.command("app")
+def make_app(domain: DomainName, run: RunName = "default") -> None:
+    """Write the Gradio project of a run: a folder that runs alone with 'python app.py'.
+
+    Example: factory app cooking
+    """
+    from factory.build import build_run
+
+    say(f"App: {build_run(domain, run, '', None, None, '', None, say) / 'app'}")
+
+
+@app.command()
+def demo(
+    domain: DomainName,
+    run: RunName = "default",
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; the next free one is taken.")] = 7860,
+) -> None:
+    """Open the demo of a run on 127.0.0.1.
+
+    Example: factory demo cooking
+    """
+    import subprocess
+
+    from factory.stage import manifest
+
+    folder = Path("runs") / domain / run
+    manifest(folder, "app")
+    code = subprocess.run([sys.executable, "app.py", "--port", str(port)], cwd=folder / "app").returncode
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine is, the versions, disk space, and what is missing for which command."""
+    from factory.doctor import findings
+
+    for ok, line in findings():
+        console.print(f"{'[green]ok[/]  ' if ok else '[red]no[/]  '}{line}", highlight=False)
+
+
+def _run_flag(run: str) -> str:
+    return "" if run == "default" else f" --run {run}"
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    from factory.files import read_json
+    from factory.stage import manifest
+
+    manifest(folder, "evaluate")
+    scores: dict[str, Any] = read_json(folder / "evaluate" / "scores.json")
+    return scores
+
+
+def _print_scores(folder: Path) -> None:
+    """The scoreboard: a row per task, a column per model, 95% intervals below the scores."""
+    result = _scores(folder)
+    names = [name for name in ("base", "sft", "dpo", "ngram", "majority") if name in result["models"]]
+    table = Table(title=f"\nScore of 100 [95% interval], {result['items']} eval items", title_justify="left")
+    table.add_column("task")
+    table.add_column("n", justify="right")
+    for name in names:
+        table.add_column(f"{name} (best)" if name == result["best"] else name, justify="right")
+    for task in [*result["tasks"], "mean"]:
+        cells = [result["models"][name][task] for name in names]
+        text = [f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" for cell in cells]
+        table.add_row(task, str(cells[0]["n"]), *text, style="bold" if task == "mean" else "")
+    console.print(table)
+    for gate in result["gates"]:
+        mark = "[green]passed[/]" if gate["passed"] else "[red]FAILED[/]"
+        console.print(f"  {mark}  {gate['name']}: {gate['detail']}", highlight=False)

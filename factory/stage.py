@@ -1,0 +1,255 @@
+"""The stage engine: run, skip or resume a chain of stages. It knows no stage by name.
+
+A stage writes only its own folder `runs/<domain>/<run>/<stage>/`; `manifest.json` is written last, so its existence means
+finished. A stage's fingerprint is its version, its settings and the digests of what it reads: same fingerprint, skip.
+`started.json` holds the fingerprint of an unfinished folder: the same one again means that its checkpoints may go on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from factory.config import Config
+from factory.domain import Domain
+from factory.errors import FactoryError
+from factory.files import digest, digest_tree, lock, read_json, sha256, write_json
+
+PACKAGES = ("vertical-factory", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scikit-learn")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline.
+
+    `reads` names the earlier stages whose folders it reads; `settings` the config keys that matter to it; `watches`
+    gives the digests of what it reads from outside the run (documents, eval files, code of the domain).
+    """
+
+    name: str
+    run: Callable[[Context], dict[str, Any]]  # returns what the manifest keeps as `summary`
+    reads: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    version: int = 1
+    watches: Callable[[Context], dict[str, str]] | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may touch: its domain, the run's folder and its own folder inside it."""
+
+    domain: Domain
+    run_dir: Path
+    stage: str
+    source: Path | None = None
+    say: Say = print
+
+    @property
+    def config(self) -> Config:
+        return self.domain.config
+
+    @property
+    def out(self) -> Path:
+        return self.run_dir / self.stage
+
+    def input(self, stage: str) -> Path:
+        """The folder of an earlier stage."""
+        return self.run_dir / stage
+
+    def summary(self, stage: str) -> dict[str, Any]:
+        """What an earlier stage noted in its manifest."""
+        summary: dict[str, Any] = manifest(self.run_dir, stage).get("summary", {})
+        return summary
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Run or skip, and why."""
+
+    stage: Stage
+    action: str  # "run", "resume" or "skip"
+    reason: str
+
+
+def manifest(run_dir: Path, stage: str) -> dict[str, Any]:
+    """The manifest of a finished stage; FactoryError names the command that makes a missing one."""
+    path = run_dir / stage / "manifest.json"
+    if not path.exists():
+        raise FactoryError(
+            f"No finished '{stage}' in {run_dir}.", f"Run: factory build {run_dir.parent.name} --until {stage}"
+        )
+    found: dict[str, Any] = read_json(path)
+    return found
+
+
+def decide(stages: Sequence[Stage], context: Context, force: Sequence[str] = ()) -> Iterator[Decision]:
+    """Say for each stage whether it would run, as things stand on the disk now."""
+    fresh: set[str] = set()
+    for stage in stages:
+        decision = _decide_one(stage, context, force, fresh)
+        if decision.action != "skip":
+            fresh.add(stage.name)
+        yield decision
+
+
+def _decide_one(stage: Stage, context: Context, force: Sequence[str], fresh: set[str]) -> Decision:
+    folder = context.run_dir / stage.name
+    upstream = [name for name in stage.reads if name in fresh]
+    if upstream:
+        return Decision(stage, "run", f"'{upstream[0]}' runs again")
+    if stage.name in force:
+        return Decision(stage, "run", "forced")
+    parts = _parts(stage, context)
+    mark = digest(parts)
+    if (folder / "manifest.json").exists():
+        old = read_json(folder / "manifest.json")
+        if old.get("fingerprint") != mark:
+            return Decision(stage, "run", _difference(old.get("inputs", {}), parts))
+        if broken := _broken_output(folder, old):
+            return Decision(stage, "run", f"{broken} is missing or was changed")
+        return Decision(stage, "skip", "nothing it reads has changed")
+    if (folder / "started.json").exists() and read_json(folder / "started.json").get("fingerprint") == mark:
+        return Decision(stage, "resume", "was broken off")
+    return Decision(stage, "run", "not built yet")
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    context: Context,
+    force: Sequence[str] = (),
+    on_lock: Callable[[], None] = lambda: None,
+) -> list[Decision]:
+    """Bring every stage up to date, in order, under the run's lock; `on_lock` is called once it is held."""
+    busy = FactoryError(
+        f"Another build of {context.run_dir} is running.", "Wait for it, or choose another name with --run."
+    )
+    done: list[Decision] = []
+    with lock(context.run_dir / ".lock", busy):
+        on_lock()
+        for number, stage in enumerate(stages, 1):
+            decision = _decide_one(stage, context, force, set())
+            label = f"[{number}/{len(stages)}] {stage.name}"
+            if decision.action == "skip":
+                context.say(f"{label}: skipped, {decision.reason}")
+            else:
+                context.say(f"{label}: {decision.action} ({decision.reason})")
+                summary = _run_one(stage, context, keep=decision.action == "resume")
+                if summary.get("note"):
+                    context.say(f"    {summary['note']}")
+            done.append(decision)
+    return done
+
+
+def _run_one(stage: Stage, context: Context, keep: bool) -> dict[str, Any]:
+    context = replace(context, stage=stage.name)
+    for name in stage.reads:
+        manifest(context.run_dir, name)
+    parts = _parts(stage, context)
+    if not keep:
+        shutil.rmtree(context.out, ignore_errors=True)
+    context.out.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    try:
+        write_json(context.out / "started.json", {"fingerprint": digest(parts)})
+        summary = stage.run(context)
+        _finish(stage, context, parts, summary, time.time() - started)
+    except FactoryError:
+        raise
+    except Exception as error:
+        if _disk_is_full(error):
+            raise FactoryError(
+                f"The disk is full: '{stage.name}' stopped in {context.out}.",
+                "Free some space and run the same command again: it goes on from there.",
+            ) from error
+        raise
+    return summary
+
+
+def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict[str, Any], seconds: float) -> None:
+    outputs = {
+        path.relative_to(context.out).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(context.out.rglob("*"))
+        if path.is_file() and not path.is_symlink() and path.name not in ("started.json", "manifest.json")
+    }
+    write_json(
+        context.out / "manifest.json",
+        {
+            "stage": stage.name,
+            "fingerprint": digest(parts),
+            "inputs": parts,
+            "outputs": outputs,
+            "summary": summary,
+            "seed": context.config.seed,
+            "seconds": round(seconds, 1),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "python": sys.version.split()[0]},
+            "packages": _versions(),
+        },
+    )
+    (context.out / "started.json").unlink()
+
+
+def _parts(stage: Stage, context: Context) -> dict[str, Any]:
+    """All that decides a stage's result, by name, so that a change can be told in words."""
+    parts: dict[str, Any] = {"version": stage.version, "seed": context.config.seed}
+    for key in stage.settings:
+        value = context.config.section(key)
+        parts |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, dict) else {key: value}
+    for name in stage.reads:
+        path = context.run_dir / name / "manifest.json"
+        parts[f"stage {name}"] = digest(read_json(path)["outputs"]) if path.exists() else None
+    if stage.watches:
+        parts |= stage.watches(context)
+    return parts
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"changed: {', '.join(changed[:3])}{more}" if changed else "changed"
+
+
+def _broken_output(folder: Path, old: dict[str, Any]) -> str:
+    """The first output that is gone or differs; large files (over 64 MB) are compared by size only."""
+    for name, known in old.get("outputs", {}).items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != known["bytes"]:
+            return str(name)
+        if known["bytes"] < 64_000_000 and sha256(path) != known["sha256"]:
+            return str(name)
+    return ""
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left" in str(error) or "os error 28" in str(error) or "enforce fail at inline_container" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def tree_parts(label: str, root: Path) -> dict[str, str]:
+    """Digests below a folder as fingerprint parts."""
+    return {f"{label} {name}": mark for name, mark in digest_tree(root).items()}

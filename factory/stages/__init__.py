@@ -1,0 +1,1 @@
+"""One file a stage, each with the stage's whole story. No stage imports another."""

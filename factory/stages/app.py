@@ -1,0 +1,109 @@
+"""app: a Gradio project that runs alone: the specialist in a browser, beside its base, with the scoreboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from factory.config import Config
+from factory.domain import Task
+from factory.errors import FactoryError
+from factory.files import digest, digest_tree, read_json, read_text, write_json, write_text
+from factory.stage import Context, Stage
+
+SCORES = ("models", "tasks", "best", "items")  # what the scoreboard shows
+WEIGHTS = (".safetensors", ".json", ".jinja", ".model", ".txt")
+LEGAL = ("license", "licence", "notice", "use_policy")
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Write the project into the stage's folder; nothing of the factory is needed to run it."""
+    scores = read_json(context.input("evaluate") / "scores.json")
+    base = read_json(context.input("sft") / "base.json")
+    adapter = context.input(scores["best"]) / "adapter"
+    if not (adapter / "adapter_config.json").exists():
+        raise FactoryError(f"No adapter in {adapter}.", f"Run: factory build {context.config.name} --until evaluate")
+    link_base(Path(base["path"]), context.out / "base")
+    shutil.copytree(adapter, context.out / "adapter", dirs_exist_ok=True)
+    copy_template(context.config, base, context.out)
+    write_json(context.out / "app.json", settings(context.config, context.domain.active(), scores["best"], base))
+    write_json(context.out / "scoreboard.json", {key: scores[key] for key in SCORES})
+    return {"note": f"app: {context.out}, open it with: factory demo {context.config.name}"}
+
+
+def settings(config: Config, tasks: list[Task], best: str, base: dict[str, Any]) -> dict[str, Any]:
+    """What app.json holds: everything about this domain that the page needs."""
+    return {
+        "title": config.app.title or config.title,
+        "subtitle": config.app.subtitle or config.description,
+        "disclaimer": config.app.disclaimer,
+        "color": config.app.color,
+        "language": config.language,
+        "system_prompt": config.system_prompt,
+        "starters": config.app.starters,
+        "tasks": [{"name": task.name, "title": task.title, "template": task.template} for task in tasks],
+        "best": best,
+        "base": Path(base["name"]).name,
+        "stop": base["stop"],
+    }
+
+
+def link_base(folder: Path, out: Path) -> None:
+    """Hard-link the base's files (copies where the disk cannot): weights, tokenizer, chat template, licence."""
+    wanted = [path for path in sorted(folder.glob("*")) if path.is_file() and _belongs(path)]
+    if not any(path.suffix == ".safetensors" for path in wanted):
+        raise FactoryError(f"The base model's folder {folder} is gone.", "Run the build again: it fetches the base.")
+    out.mkdir(parents=True, exist_ok=True)
+    for path in wanted:
+        target = out / path.name
+        target.unlink(missing_ok=True)
+        try:
+            os.link(path.resolve(), target)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(path, target)
+
+
+def _belongs(path: Path) -> bool:
+    name = path.name.lower()
+    return name.startswith(LEGAL) or (path.suffix in WEIGHTS and name != "factory.json" and not name.startswith("."))
+
+
+def copy_template(config: Config, base: dict[str, Any], out: Path) -> None:
+    """Copy the project's files as they stand; only the README gets the title, the base's name and its licence."""
+    source = template()
+    for name in digest_tree(source):
+        if name != "README.md":
+            write_text(out / name, read_text(source / name))
+    title = " ".join((config.app.title or config.title).split())
+    facts = {"title": title, "base_model": Path(base["name"]).name, "base_license": base["license"]}
+    front = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items())
+    write_text(out / "README.md", f"---\n{front}---\n\n# {title}\n\n{read_text(source / 'README.md')}")
+
+
+def template() -> Path:
+    """templates/app: installed as factory.templates; in a source checkout the top folder."""
+    try:
+        found = Path(str(resources.files("factory.templates"))) / "app"
+    except ModuleNotFoundError:
+        found = Path(__file__).parents[2] / "templates" / "app"
+    if not (found / "app.py").exists():
+        found = Path(__file__).parents[2] / "templates" / "app"
+    return found
+
+
+def _watches(context: Context) -> dict[str, str]:
+    tasks = [(task.name, task.title, task.template) for task in context.domain.active()]
+    return {"app template": digest(digest_tree(template())), "tasks": digest(tasks)}
+
+
+STAGE = Stage(
+    "app",
+    run,
+    reads=("sft", "dpo", "evaluate"),
+    settings=("name", "title", "language", "description", "system_prompt", "app"),
+    watches=_watches,
+)

@@ -1,0 +1,48 @@
+"""dpo: direct preference optimization from the SFT adapter on, by TRL's DPOTrainer; the SFT adapter is the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from factory.files import read_json
+from factory.hardware import inspect_machine
+from factory.models import add_adapter, load_base, quiet_libraries
+from factory.records import Preference, read_records
+from factory.stage import Context, Stage
+from factory.training import fit, lora_weights, project_labelled_positions_only, row_order, save_adapter, trainer_config
+
+
+def run(context: Context) -> dict[str, Any]:
+    settings = context.config.dpo
+    pairs = read_records(context.input("prefer") / "pairs.jsonl", Preference)
+    if len(pairs) < context.config.prefer.min_pairs:
+        reason = f"left out: {len(pairs)} pairs, fewer than prefer.min_pairs = {context.config.prefer.min_pairs}"
+        return {"note": reason, "skipped": reason}
+    machine = inspect_machine()
+    quiet_libraries()
+
+    import torch
+    from datasets import Dataset, disable_progress_bars
+    from trl import DPOConfig, DPOTrainer
+
+    disable_progress_bars()
+    project_labelled_positions_only()
+    base = read_json(context.input("sft") / "base.json")
+    model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization, machine)
+    model = add_adapter(model, context.input("sft") / "adapter", trainable=True)
+    lengths = [sum(len(message["content"]) for message in pair.prompt) for pair in pairs]
+    order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
+    fields = ("prompt", "chosen", "rejected")
+    rows = Dataset.from_list([{field: getattr(pairs[row], field) for field in fields} for row in order])
+    config = trainer_config(DPOConfig, settings, context, machine, beta=settings.beta)
+    torch.manual_seed(context.config.seed)
+    trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+    before = lora_weights(trainer.model)
+    told = fit(trainer, context)
+    save_adapter(trainer, tokenizer, context, before)
+    note = f"{told['steps']} steps on {len(pairs)} pairs, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f}"
+    return {"note": note, "pairs": len(pairs), "dtype": machine.dtype, **told}
+
+
+STAGE = Stage("dpo", run, reads=("sft", "prefer"), settings=("dpo",))

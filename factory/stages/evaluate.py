@@ -1,0 +1,161 @@
+"""evaluate: base, SFT and DPO answer the same frozen items; cheap baselines too; scores with intervals; which is handed on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from factory.baselines import BASELINES
+from factory.files import read_json, write_json
+from factory.generate import Answer, Question, answer
+from factory.models import add_adapter, load_base
+from factory.progress import Progress
+from factory.records import EvalItem, Example, Prediction, read_records, write_records
+from factory.stage import Context, Stage
+from factory.statistics import Scores, compare, summarize
+from factory.text import LeakIndex
+
+
+def run(context: Context) -> dict[str, Any]:
+    items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
+    train = read_records(context.input("curate") / "train.jsonl", Example)
+    dev = [_as_item(context, example) for example in read_records(context.input("curate") / "dev.jsonl", Example)]
+    adapters = [name for name in ("sft", "dpo") if (context.input(name) / "adapter").exists()]
+    _answer_all(context, items, dev, adapters)
+    for name, baseline in BASELINES.items():
+        _judge_baseline(context, name, baseline, train, items)
+
+    scores = {name: _scores(context, name) for name in ["base", *adapters, *BASELINES]}
+    on_dev = {name: _scores(context, f"{name}.dev") for name in adapters if dev}
+    chosen_on = {name: summarize(rows, context.config.evaluate.resamples)["mean"] for name, rows in on_dev.items()}
+    best = max(adapters, key=lambda name: (chosen_on[name]["score"], name == "sft")) if chosen_on else "sft"
+    scores["best"] = scores[best]
+    result = _result(context, items, scores, best) | {
+        "chosen_on": chosen_on,
+        "leak_free": not _leaks(context, items, train),
+    }
+    result["gates"] = _gates(context, result)
+    write_json(context.out / "scores.json", result)
+    mean = {name: result["models"][name]["mean"] for name in ("base", "best")}
+    failed = [gate["name"] for gate in result["gates"] if not gate["passed"]]
+    note = f"mean over tasks: base {mean['base']['score']:.1f}, {best} {mean['best']['score']:.1f} ({mean['best']['n']} items)"
+    return {"note": note, "best": best, "failed_gates": failed}
+
+
+def _as_item(context: Context, example: Example) -> EvalItem:
+    task = context.domain.task(example.task)
+    return EvalItem(example.id, task.name, example.prompt, [example.answer], task.scorer)
+
+
+def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], adapters: list[str]) -> None:
+    """Every model answers what it has not answered yet; one base in memory, adapters switched."""
+    wanted = [(name, name, items) for name in ["base", *adapters]]
+    wanted += [(f"{name}.dev", name, dev) for name in adapters if dev]
+    missing = [row for row in wanted if not _path(context, row[0]).exists()]
+    if not missing:
+        return
+    base = read_json(context.input("sft") / "base.json")
+    model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization)
+    model = add_adapter(model, context.input("sft") / "adapter")
+    if "dpo" in adapters:
+        model.load_adapter(str(context.input("dpo") / "adapter"), adapter_name="dpo")
+    for file, name, rows in missing:
+        if name != "base":
+            model.set_adapter("default" if name == "sft" else name)
+        with model.disable_adapter() if name == "base" else nullcontext():
+            answers = answer(
+                model,
+                tokenizer,
+                [Question(item.prompt, context.domain.task(item.task)) for item in rows],
+                batch=context.config.evaluate.batch,
+                stop=base["stop"],
+                progress=Progress(context.say, f"evaluate {file}", len(rows)),
+            )
+        _judge(context, file, rows, answers)
+
+
+def _path(context: Context, name: str) -> Path:
+    return context.out / "predictions" / f"{name}.jsonl"
+
+
+def _judge(context: Context, name: str, items: list[EvalItem], answers: list[Answer]) -> None:
+    rows = [
+        Prediction(
+            item.id,
+            item.task,
+            item.question,
+            item.references,
+            found.text,
+            round(context.domain.scorer(item.scorer)(found.text, item.references), 6),
+            found.truncated,
+        )
+        for item, found in zip(items, answers, strict=True)
+    ]
+    write_records(_path(context, name), rows)
+
+
+def _judge_baseline(context: Context, name: str, baseline: Any, train: list[Example], items: list[EvalItem]) -> None:
+    answers: dict[str, Answer] = {}
+    for task in context.domain.active():
+        rows = [item for item in items if item.task == task.name]
+        if rows:
+            found = baseline(task, [example for example in train if example.task == task.name], rows)
+            answers |= {item.id: Answer(text) for item, text in zip(rows, found, strict=True)}
+    _judge(context, name, items, [answers[item.id] for item in items])
+
+
+def _scores(context: Context, name: str) -> Scores:
+    by_task: dict[str, list[float]] = defaultdict(list)
+    for row in read_records(_path(context, name), Prediction):
+        by_task[row.task].append(row.score)
+    return by_task
+
+
+def _leaks(context: Context, items: list[EvalItem], train: list[Example]) -> list[str]:
+    settings = context.config.curate
+
+    def bare(row: EvalItem | Example) -> str:
+        return context.domain.task(row.task).bare(row.question)
+
+    index = LeakIndex({item.id: bare(item) for item in items}, settings.leak_ngram, settings.leak_share)
+    return [example.id for example in train if index.find(bare(example))]
+
+
+def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], best: str) -> dict[str, Any]:
+    resamples = context.config.evaluate.resamples
+    rivals = ["base", *BASELINES] + (["sft"] if best != "sft" else [])
+    differences = [
+        {"better": "best", "worse": rival, "task": task, **row}
+        for rival in rivals
+        for task, row in compare(scores["best"], scores[rival], resamples).items()
+    ]
+    tasks = {
+        task.name: {"title": task.title, "scorer": task.scorer, "n": sum(item.task == task.name for item in items)}
+        for task in context.domain.active()
+    }
+    return {
+        "items": len(items),
+        "eval_digest": context.summary("ingest")["eval_digest"],
+        "tasks": {name: task for name, task in tasks.items() if task["n"]},
+        "models": {name: summarize(rows, resamples) for name, rows in scores.items()},
+        "best": best,
+        "differences": differences,
+    }
+
+
+def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the specialist must show: above each named rival on the mean, the interval clear of zero; no leak."""
+    gates = []
+    for rival in context.config.evaluate.gates.get("above", ["base", "ngram", "majority"]):
+        rows = [row for row in result["differences"] if row["worse"] == rival and row["task"] == "mean"]
+        detail = f"{rows[0]['difference']:+.1f} [{rows[0]['low']:+.1f}, {rows[0]['high']:+.1f}]" if rows else "not scored"
+        gates.append({"name": f"above {rival}", "passed": bool(rows and rows[0]["low"] > 0), "detail": detail})
+    gates.append({"name": "leak-free", "passed": result["leak_free"], "detail": "training rows against eval items"})
+    return gates
+
+
+STAGE = Stage(
+    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",)
+)

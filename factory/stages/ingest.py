@@ -1,0 +1,95 @@
+"""ingest: documents become passages, examples by rule, and the frozen eval set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from factory.domain import Domain
+from factory.errors import FactoryError
+from factory.files import digest
+from factory.records import Document, EvalItem, Passage, write_records
+from factory.stage import Context, Stage, tree_parts
+
+
+def run(context: Context) -> dict[str, Any]:
+    domain = context.domain
+    documents = list(_documents(domain, context.source))
+    passages = [passage for document in documents for passage in domain.passages(document)]
+    seen = [passage for passage in passages if passage.split != "eval"]
+    kept_back = [passage for passage in passages if passage.split == "eval"]
+    active = {task.name for task in domain.active()}
+    examples = [example for example in domain.examples(seen) if example.task in active]
+    items = _items(domain, kept_back, active, context)
+    if not examples:
+        raise FactoryError(
+            f"'{domain.config.name}' made no training example from {len(passages)} passages.",
+            "Check the source's layout against the domain's README, and the chosen tasks.",
+        )
+    write_records(context.out / "documents.jsonl", documents)
+    write_records(context.out / "passages.jsonl", passages)
+    write_records(context.out / "examples.jsonl", examples)
+    write_records(context.out / "eval.jsonl", items)
+    per_task = Counter(example.task for example in examples)
+    return {
+        "note": f"{len(documents)} documents, {len(passages)} passages, {len(examples)} examples, {len(items)} eval items",
+        "documents": len(documents),
+        "passages": len(passages),
+        "examples": dict(sorted(per_task.items())),
+        "eval_items": dict(sorted(Counter(item.task for item in items).items())),
+        "eval_digest": digest([[item.id, item.prompt, item.references, item.scorer] for item in items]),
+        "licenses": sorted({document.license for document in documents if document.license}),
+    }
+
+
+def _documents(domain: Domain, source: Path | None) -> list[Document]:
+    if source is not None and not source.exists():
+        raise FactoryError(f"Source {source} does not exist.", "Give a folder of documents: --source PATH")
+    documents = list(domain.documents(source))
+    if not documents:
+        where = str(source) if source else f"the embedded sample in {domain.folder / 'data'}"
+        raise FactoryError(f"No documents in {where}.", f"See the layout in {domain.folder / 'README.md'}.")
+    repeated = [name for name, count in Counter(document.id for document in documents).items() if count > 1]
+    if repeated:
+        raise FactoryError(f"Two documents have the id '{repeated[0]}'.", "Ids come from file names: rename one.")
+    return documents
+
+
+def _items(domain: Domain, passages: list[Passage], active: set[str], context: Context) -> list[EvalItem]:
+    items = [item for item in domain.eval_items(passages, context.source) if item.task in active]
+    if not items:
+        raise FactoryError("The eval set is empty for the chosen tasks.", f"Add items to {domain.folder / 'evals'}.")
+    repeated = [name for name, count in Counter(item.id for item in items).items() if count > 1]
+    if repeated:
+        raise FactoryError(f"Two eval items have the id '{repeated[0]}'.", f"Ids must be unique: see {domain.folder / 'evals'}.")
+    for item in items:
+        domain.scorer(item.scorer, f"eval item {item.id}")
+    most = context.config.evaluate.max_items
+    if most:
+        counted: Counter[str] = Counter()
+        items = [item for item in sorted(items, key=lambda item: digest(item.id)) if _count(counted, item.task) <= most]
+    return sorted(items, key=lambda item: (item.task, item.id))
+
+
+def _count(counted: Counter[str], task: str) -> int:
+    counted[task] += 1
+    return counted[task]
+
+
+def _watches(context: Context) -> dict[str, str]:
+    """The domain's code and data, and the source's files (their names too)."""
+    folder = context.domain.folder
+    parts = {"code": digest([path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))])}
+    parts |= tree_parts("evals", folder / "evals") | {"data": digest(tree_parts("data", folder / "data"))}
+    if context.source is not None and context.source.exists():
+        parts["source"] = digest(tree_parts("source", context.source))
+    return parts
+
+
+STAGE = Stage(
+    "ingest",
+    run,
+    settings=("name", "language", "system_prompt", "tasks", "options", "evaluate"),
+    watches=_watches,
+)

@@ -1,0 +1,148 @@
+"""One model in memory: with its adapter on it is the specialist, with the adapter off the base model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+MAX_NEW_TOKENS = 512
+MAX_CONTEXT = 8192  # tokens of question and answer together, even where the model would take more
+
+Message = dict[str, str]
+
+
+class TooLong(Exception):
+    """The question does not fit into the model's context."""
+
+
+class Engine:
+    """Loads in a thread of its own; answers one question at a time."""
+
+    def __init__(self, folder: Path, stop: list[str]) -> None:
+        self.folder = folder
+        self.stop = stop
+        self.ready = threading.Event()
+        self.error = ""
+        self._lock = threading.Lock()
+        self._model: Any = None
+        self._tokenizer: Any = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._load, daemon=True).start()
+
+    def stream(self, messages: list[Message], specialist: bool, stop: threading.Event) -> Iterator[tuple[str, bool]]:
+        """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises TooLong."""
+        from transformers import TextIteratorStreamer
+
+        inputs = self._encode(messages)
+        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        outcome: dict[str, Any] = {}
+        work = (inputs, specialist, stop, streamer, outcome)
+        threading.Thread(target=self._generate, args=work, daemon=True).start()
+        text = ""
+        try:
+            for piece in streamer:
+                text += piece
+                yield self._before_stop(text), False
+        except GeneratorExit:
+            stop.set()
+            raise
+        if "failure" in outcome:
+            raise outcome["failure"]
+        yield self._before_stop(text).strip(), outcome.get("tokens", 0) >= MAX_NEW_TOKENS
+
+    def _load(self) -> None:
+        try:
+            import torch
+            from peft import PeftModel
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers.utils import logging
+
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+            gpu = torch.cuda.is_available()
+            dtype = torch.bfloat16 if gpu else torch.float32
+            base = self.folder / "base"
+            self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True)
+            model = PeftModel.from_pretrained(model, str(self.folder / "adapter"))
+            self._model = model.to("cuda" if gpu else "cpu").eval()
+            self.ready.set()
+        except Exception as error:  # shown in the page: there is nobody else to catch it in this thread
+            self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+
+    def _encode(self, messages: list[Message]) -> dict[str, Any]:
+        """Token ids of the chat; the oldest turns are dropped until it fits."""
+        limit = min(getattr(self._model.config, "max_position_embeddings", None) or MAX_CONTEXT, MAX_CONTEXT)
+        room = limit - min(MAX_NEW_TOKENS, limit // 2)
+        system, turns = _split(messages)
+        while True:
+            inputs = self._tokenizer.apply_chat_template(
+                system + turns, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+            )
+            if inputs["input_ids"].shape[1] <= room:
+                inputs.pop("token_type_ids", None)
+                return dict(inputs.to(self._model.device))
+            if len(turns) <= 1:
+                raise TooLong
+            turns = turns[2:]
+
+    def _generate(
+        self, inputs: dict[str, Any], specialist: bool, stop: threading.Event, streamer: Any, outcome: dict[str, Any]
+    ) -> None:
+        import torch
+
+        try:
+            adapter = nullcontext() if specialist else self._model.disable_adapter()
+            with self._lock, adapter, torch.inference_mode():
+                if not stop.is_set():
+                    ids = self._model.generate(**inputs, streamer=streamer, **self._decoding(stop))
+                    outcome["tokens"] = 0 if stop.is_set() else ids.shape[1] - inputs["input_ids"].shape[1]
+        except Exception as error:  # raised again where the answer is read
+            outcome["failure"] = error
+        finally:
+            streamer.end()
+
+    def _decoding(self, stop: threading.Event) -> dict[str, Any]:
+        """Greedy, as the models were scored."""
+        from transformers import StoppingCriteriaList
+
+        ends = self._ends()
+        return {
+            "stopping_criteria": StoppingCriteriaList([_Stopper(stop)]),
+            "max_new_tokens": MAX_NEW_TOKENS,
+            "do_sample": False,
+            "eos_token_id": ends,
+            "pad_token_id": ends[0],
+        }
+
+    def _ends(self) -> list[int]:
+        """Ids of every token that ends an answer."""
+        vocabulary = self._tokenizer.get_vocab()
+        return sorted({self._tokenizer.eos_token_id, *(vocabulary[word] for word in self.stop if word in vocabulary)})
+
+    def _before_stop(self, text: str) -> str:
+        """The text up to a stop word that the tokenizer does not count as special."""
+        for word in self.stop:
+            text = text.partition(word)[0]
+        return text.lstrip("\n")
+
+
+class _Stopper:
+    """A stopping criterion that a person can set."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        import torch
+
+        return torch.full((input_ids.shape[0],), self.stop.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+def _split(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    system = [message for message in messages if message["role"] == "system"]
+    return system, [message for message in messages if message["role"] != "system"]
