@@ -6,6 +6,8 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from factory.domain import Task
 from factory.records import EvalItem, Example
 
@@ -32,8 +34,8 @@ def ngram(task: Task, train: Sequence[Example], items: Sequence[EvalItem]) -> li
     answers = [example.answer for example in train]
     if task.choices:
         return _regression(seen, answers, asked)
-    nearest = (asked @ seen.T).argmax(axis=1)
-    return [answers[int(row)] for row in nearest.ravel().tolist()] if hasattr(nearest, "ravel") else [answers[int(r)] for r in nearest]
+    nearest = np.asarray((asked @ seen.T).argmax(axis=1)).ravel()
+    return [answers[row] for row in nearest.tolist()]
 
 
 def _regression(seen: object, answers: list[str], asked: object) -> list[str]:

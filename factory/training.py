@@ -90,6 +90,9 @@ def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Ma
 
 def fit(trainer: Any, context: Context) -> dict[str, Any]:
     """Train, going on from the last whole checkpoint; return steps, tokens, seconds and losses."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Watch(context)())
     last = _last_checkpoint(context.out / "checkpoints")
     if last:

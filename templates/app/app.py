@@ -40,6 +40,7 @@ class Job:
 
     turn: Turn
     turns: list[Turn]  # the conversation with this turn at its end
+    note: str = ""  # shown until the answer is there, and after it
     taken: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -67,7 +68,7 @@ class Demo:
         asked = self.tasks[kind]["template"].format(input=text) if kind in self.tasks else text
         turn = {"question": text, "asked": asked, "specialist": ""} | ({"base": ""} if compare else {})
         turns = [*turns, turn]
-        self.jobs[_session(request)] = Job(turn, turns)
+        self.jobs[_session(request)] = Job(turn, turns, cut)
         return [gr.Textbox("", submit_btn=False, stop_btn=self.words["stop"]), notice(cut), turns, *self.columns(turns)]
 
     def answer(self, follow: bool, request: gr.Request) -> Iterator[list[Any]]:
@@ -76,7 +77,7 @@ class Demo:
         if job is None or job.taken:
             yield [gr.skip()] * 4
             return
-        job.taken, told = True, ""
+        job.taken, told = True, job.note
         try:
             for who in ("specialist", "base"):
                 for text, ended in self.ask(job, who, follow) if who in job.turn else ():
@@ -89,7 +90,7 @@ class Demo:
             told = self.words["error"].format(error=error)
         told = self.words["stopped"] if job.stop.is_set() else told
         self.close(job)
-        yield [notice(told) if told else gr.skip(), job.turns, *self.columns(job.turns)]
+        yield [notice(told), job.turns, *self.columns(job.turns)]
 
     def ask(self, job: Job, who: str, follow: bool) -> Iterator[tuple[str, bool]]:
         messages = self.messages(job.turn, job.turns[:-1] if follow else [], who)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-MAX_NEW_TOKENS = 512
+MAX_NEW_TOKENS = 256  # as in evaluation
 MAX_CONTEXT = 8192  # tokens of question and answer together, even where the model would take more
 
 Message = dict[str, str]
