@@ -43,10 +43,13 @@ def plan_run(
     force: list[str] | None,
 ) -> list[Decision]:
     """What `build_run` would do, with reasons; writes nothing."""
-    if settings is None and tasks is None and not source:
-        settings = _remembered(RUNS / domain / run).get("settings")
     chain, context, _ = _prepare(domain, run, source, tasks, settings, until, lambda text: None)
     return list(decide(chain, context, _forced(chain, force)))
+
+
+def state_of_run(domain: str, run: str) -> list[Decision]:
+    """What is done and what is not, by the settings that the run was built with."""
+    return plan_run(domain, run, "", None, _remembered(RUNS / domain / run).get("settings"), "", None)
 
 
 def open_run(domain: str, run: str) -> Path:
@@ -73,7 +76,7 @@ def _prepare(
         raise FactoryError(f"'{run}' is no name for a run.", "Use letters, digits, '-', '_' and '.'.")
     folder = RUNS / domain / run
     notes = _remembered(folder)
-    kept = {
+    kept: dict[str, Any] = {
         "source": "" if source == "sample" else _resolve(source) or notes.get("source", ""),
         "tasks": tasks if tasks is not None else notes.get("tasks"),
         "settings": settings or [],

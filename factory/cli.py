@@ -31,8 +31,12 @@ Source = Annotated[
     str, typer.Option("--source", help="Folder of documents (or GIT_URL@COMMIT); 'sample': the embedded one.")
 ]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; may be repeated.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, e.g. sft.learning_rate=1e-4; may be repeated.")]
-Force = Annotated[list[str] | None, typer.Option("--force", help="Run this stage and all after it anew ('all': every one).")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, e.g. sft.learning_rate=1e-4; may be repeated.")
+]
+Force = Annotated[
+    list[str] | None, typer.Option("--force", help="Run this stage and all after it anew ('all': every one).")
+]
 
 console = Console()
 
@@ -55,9 +59,10 @@ def main() -> None:
         if error.hint:
             print(f"  {error.hint}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C
+            print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        raise
     except OSError as error:
         if debug:
             raise
@@ -73,7 +78,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (anywhere on the line).")] = False,
 ) -> None: ...
 
@@ -153,11 +160,11 @@ def status(domain: DomainName, run: RunName = "default") -> None:
 
     Example: factory status cooking
     """
-    from factory.build import plan_run
+    from factory.build import state_of_run
     from factory.files import read_json
 
     table = Table("stage", "state", "seconds", "what came out")
-    for decision in plan_run(domain, run, "", None, None, "", None):
+    for decision in state_of_run(domain, run):
         path = Path("runs") / domain / run / decision.stage.name / "manifest.json"
         old = read_json(path) if path.exists() else {}
         state = "done" if decision.action == "skip" else f"{decision.action}: {decision.reason}"
@@ -255,9 +262,10 @@ def demo(
     """
     import subprocess
 
+    from factory.build import open_run
     from factory.stage import manifest
 
-    folder = Path("runs") / domain / run
+    folder = open_run(domain, run)
     manifest(folder, "app")
     code = subprocess.run([sys.executable, "app.py", "--port", str(port)], cwd=folder / "app").returncode
     raise typer.Exit(code)

@@ -34,13 +34,15 @@ class Sft:
     """Supervised fine-tuning of a LoRA adapter (QLoRA, arXiv 2305.14314)."""
 
     quantization: str = "nf4"  # nf4: 4-bit weights under the adapter (QLoRA); none: the base as it is
-    learning_rate: float = 4e-4
-    epochs: float = 2.0
+    learning_rate: float = 4e-4  # at its peak: linear warm-up, then down
+    epochs: float = 2.0  # passes over the training rows
     batch: int = 8  # rows a step
     max_length: int = 768  # tokens; a longer row is cut by TRL
-    lora_r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.05
+    lora_r: int = 16  # rank of the adapter
+    lora_alpha: int = 32  # the adapter is scaled by lora_alpha / lora_r
+    lora_dropout: float = (
+        0.0  # share of the adapter's inputs dropped in training; on a CPU it costs a tenth of the time
+    )
     save_steps: int = 25  # a checkpoint every so many steps: a killed build goes on from there
     trainer: dict[str, Any] = field(default_factory=dict)  # goes to trl.SFTConfig word for word
 
@@ -59,12 +61,12 @@ class Prefer:
 class Dpo:
     """Direct preference optimization (arXiv 2305.18290) from the SFT adapter on."""
 
-    beta: float = 0.1
-    learning_rate: float = 2e-5
-    epochs: float = 1.0
+    beta: float = 0.1  # how strongly it is held to the SFT adapter: larger stays nearer
+    learning_rate: float = 2e-5  # at its peak
+    epochs: float = 1.0  # passes over the pairs
     batch: int = 4  # pairs a step
-    max_length: int = 768
-    save_steps: int = 20
+    max_length: int = 768  # tokens of prompt and answer
+    save_steps: int = 20  # a checkpoint every so many steps
     trainer: dict[str, Any] = field(default_factory=dict)  # goes to trl.DPOConfig word for word
 
 
@@ -74,7 +76,7 @@ class Evaluate:
 
     batch: int = 16  # questions answered at once
     resamples: int = 2000  # bootstrap resamples behind each 95% interval
-    max_items: int = 0  # eval items per task, the first by id; 0: all
+    max_items: int = 0  # eval items per task, the same sample every time; 0: all
     gates: dict[str, Any] = field(default_factory=dict)  # above = ["base", "ngram"]: what the specialist must beat
 
 
@@ -82,26 +84,26 @@ class Evaluate:
 class App:
     """What the demo shows."""
 
-    title: str = ""
-    subtitle: str = ""
-    disclaimer: str = ""
+    title: str = ""  # heading of the page; empty: the domain's title
+    subtitle: str = ""  # line below it; empty: the description
+    disclaimer: str = ""  # always in sight
     color: str = "indigo"  # a Gradio hue
-    starters: list[str] = field(default_factory=list)
+    starters: list[str] = field(default_factory=list)  # questions to begin with
 
 
 @dataclass(frozen=True)
 class Config:
     """One domain's settings: the top-level keys of domain.toml and its sections."""
 
-    name: str
-    title: str
+    name: str  # the domain's folder: a-z, 0-9 and _
+    title: str  # what people see
     language: str  # en or zh
     base: str  # a name of the model catalog (factory models), or a path
-    system_prompt: str = ""
-    description: str = ""
-    license: str = ""
+    system_prompt: str = ""  # the first message of every prompt; empty: none
+    description: str = ""  # one line on what it does
+    license: str = ""  # of the embedded documents
     tasks: list[str] = field(default_factory=list)  # which tasks to build; empty: all
-    seed: int = 0
+    seed: int = 0  # of every random choice
     options: dict[str, Any] = field(default_factory=dict)  # the domain's own settings
     curate: Curate = field(default_factory=Curate)
     sft: Sft = field(default_factory=Sft)
@@ -118,10 +120,14 @@ class Config:
 
 _RANGES: dict[str, tuple[float, float]] = {
     "curate.near_duplicate": (0.05, 1), "curate.language_share": (0, 1), "curate.dev_share": (0, 0.5),
-    "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "sft.learning_rate": (1e-9, 1), "sft.epochs": (1e-6, 1000), "sft.batch": (1, 4096),
-    "sft.max_length": (16, 1 << 20), "sft.lora_r": (1, 1024), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
-    "prefer.temperature": (0, 5), "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000),
-    "dpo.batch": (1, 4096), "dpo.save_steps": (1, 1e9), "evaluate.batch": (1, 4096), "evaluate.resamples": (100, 1e6),
+    "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "curate.min_chars": (0, 1e6),
+    "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6),
+    "sft.learning_rate": (1e-9, 1), "sft.epochs": (1e-6, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
+    "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
+    "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
+    "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
+    "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
+    "evaluate.batch": (1, 4096), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
 }  # fmt: skip
 _CHOICES = {"language": ("en", "zh"), "sft.quantization": ("nf4", "none")}
 

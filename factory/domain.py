@@ -55,7 +55,8 @@ class Domain:
         self.folder = folder
         for key in config.options:
             if key not in self.options:
-                raise FactoryError(f"{folder / 'domain.toml'}: unknown key 'options.{key}'.", suggest(key, self.options))
+                where = folder / "domain.toml"
+                raise FactoryError(f"{where}: unknown key 'options.{key}'.", suggest(key, self.options))
         for name in config.tasks:
             self.task(name)
 
@@ -128,11 +129,14 @@ class Domain:
         for path in sorted((self.folder / "evals").glob("*.jsonl")):
             for number, row in read_rows(path):
                 where = f"{path}:{number}"
+                form = "An eval row is {id, task, input, reference}: texts; reference may be a list of texts."
                 missing = [key for key in ("id", "task", "input", "reference") if not row.get(key)]
                 if missing:
-                    raise FactoryError(f"{where}: '{missing[0]}' is missing.", "An eval row is {id, task, input, reference}.")
-                task = self.task(row["task"])
+                    raise FactoryError(f"{where}: '{missing[0]}' is missing.", form)
                 references = row["reference"] if isinstance(row["reference"], list) else [row["reference"]]
+                if not all(isinstance(text, str) for text in (row["id"], row["task"], row["input"], *references)):
+                    raise FactoryError(f"{where}: id, task, input and reference must be texts.", form)
+                task = self.task(row["task"])
                 scorer = row.get("scorer", task.scorer)
                 self.scorer(scorer, where)
                 provenance = {"file": path.name, "document": row.get("document", "")}
@@ -213,7 +217,7 @@ def _from_folder(folder: Path) -> Found:
     path = folder / "domain.py"
     if not path.exists():
         raise FactoryError(f"{folder} has no domain.py.", "A domain folder holds domain.toml and domain.py.")
-    package = types.ModuleType(f"factory_local_domains.{folder.name}")
+    package = types.ModuleType(f"factory_local_domain_{folder.name}")  # no dot: its parent would be imported
     package.__path__ = [str(folder)]  # so that domain.py may import its neighbours: from . import rules
     name = f"{package.__name__}.domain"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -225,8 +229,8 @@ def _from_folder(folder: Path) -> Found:
         spec.loader.exec_module(module)
     except Exception as error:
         raise FactoryError(f"{path} does not load: {type(error).__name__}: {error}", "Mend that file.") from error
-    kinds = [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == name]
-    kinds = [kind for kind in kinds if issubclass(kind, Domain)]
+    own = [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == name]
+    kinds = [kind for kind in own if issubclass(kind, Domain)]
     if len(kinds) != 1:
         raise FactoryError(f"{path} defines {len(kinds)} Domain classes.", "It must define exactly one.")
     return Found(folder.name, folder, "./domains", kinds[0])

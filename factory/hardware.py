@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -45,6 +46,24 @@ def inspect_machine(with_gpu: bool = True) -> Machine:
     native = bf16 if gpu else bool({"amx_bf16", "avx512_bf16"} & flags)
     return Machine(name, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
                    psutil.virtual_memory().total / 2**30, native, gpu, gpu_memory)  # fmt: skip
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large freed blocks instead of handing them back to the system after every operation.
+
+    Training frees and takes the same tens of megabytes hundreds of times a step; each return costs page faults. Measured on
+    gemma-3-270m, LoRA, 8 x 160 tokens: 1.3 times the tokens per second. No effect on other C libraries.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_TOP_PAD, 256 * 2**20)
+    except (OSError, AttributeError):
+        return
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def _processor() -> tuple[str, set[str]]:

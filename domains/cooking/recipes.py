@@ -190,7 +190,10 @@ def score_recipe(prediction: str, references: Sequence[str]) -> float:
     """Half for the house format (two headings in order, 3 or more bullets, 3 or more numbered steps), half for ingredients."""
     language = "zh" if re.search(r"[\u4e00-\u9fff]", references[0]) else "en"
     first, second = (f"## {name}" for name in HEADINGS[language])
-    has_first, has_second = first in prediction, second in prediction and prediction.find(second) > prediction.find(first)
+    has_first, has_second = (
+        first in prediction,
+        second in prediction and prediction.find(second) > prediction.find(first),
+    )
     listed = prediction.split(first, 1)[-1].split(second, 1)[0] if has_first else ""
     steps = prediction.split(second, 1)[-1] if has_second else ""
     bullets = [line for line in listed.splitlines() if line.startswith("- ") and len(line) > 3]

@@ -44,7 +44,8 @@ class Legal(Domain):
                 task = row.get("task")
                 if not isinstance(task, str) or not isinstance(row.get("input"), str) or "answer" not in row:
                     raise FactoryError(
-                        f"{path}:{number} lacks task, input or answer.", 'A row is {"task": ..., "input": ..., "answer": ...}.'
+                        f"{path}:{number} lacks task, input or answer.",
+                        'A row is {"task": ..., "input": ..., "answer": ...}.',
                     )
                 name = f"{prefix}/{path.relative_to(root).with_suffix('').as_posix()}/{row.get('index', number)}"
                 meta = {"kind": "row", "task": self.task(task).name, "answer": row["answer"]}
@@ -66,7 +67,9 @@ class Legal(Domain):
                     yield self.make_example(task, passage, passage.text, answer)
             elif "recital" in self.config.tasks or not self.config.tasks:
                 law = re.sub(r"\(.*?\)", "", passage.title)
-                yield self.make_example(self.task("recital"), passage, f"{law}{passage.meta['article']}的内容是什么？", passage.text)
+                yield self.make_example(
+                    self.task("recital"), passage, f"{law}{passage.meta['article']}的内容是什么？", passage.text
+                )
 
     def eval_items(self, passages: Sequence[Passage], source: Path | None) -> Iterable[EvalItem]:
         if source is None:

@@ -68,7 +68,9 @@ def articles(text: str) -> Iterator[tuple[str, str]]:
     """(第…条, its text) of a statute in Markdown."""
     body = text.split("<!-- INFO END -->", 1)[-1]
     body = re.sub(r"^#.*$", "", body, flags=re.MULTILINE)
-    parts = re.split(r"^(第[零〇一二三四五六七八九十百千]+条(?:之[一二三四五六七八九十]+)?)\s*", body, flags=re.MULTILINE)
+    parts = re.split(
+        r"^(第[零〇一二三四五六七八九十百千]+条(?:之[一二三四五六七八九十]+)?)\s*", body, flags=re.MULTILINE
+    )
     for name, content in zip(parts[1::2], parts[2::2], strict=True):
         if content.strip():
             yield name, re.sub(r"\n{2,}", "\n", content.strip())

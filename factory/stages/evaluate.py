@@ -13,7 +13,7 @@ from factory.generate import Answer, Question, answer
 from factory.models import add_adapter, load_base
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Prediction, read_records, write_records
-from factory.stage import Context, Stage
+from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
 from factory.text import LeakIndex
 
@@ -150,12 +150,12 @@ def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
     gates = []
     for rival in context.config.evaluate.gates.get("above", ["base", "ngram", "majority"]):
         rows = [row for row in result["differences"] if row["worse"] == rival and row["task"] == "mean"]
-        detail = f"{rows[0]['difference']:+.1f} [{rows[0]['low']:+.1f}, {rows[0]['high']:+.1f}]" if rows else "not scored"
+        detail = (
+            f"{rows[0]['difference']:+.1f} [{rows[0]['low']:+.1f}, {rows[0]['high']:+.1f}]" if rows else "not scored"
+        )
         gates.append({"name": f"above {rival}", "passed": bool(rows and rows[0]["low"] > 0), "detail": detail})
     gates.append({"name": "leak-free", "passed": result["leak_free"], "detail": "training rows against eval items"})
     return gates
 
 
-STAGE = Stage(
-    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",)
-)
+STAGE = Stage("evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts)

@@ -10,7 +10,7 @@ from factory.domain import Domain
 from factory.errors import FactoryError
 from factory.files import digest
 from factory.records import Document, EvalItem, Passage, write_records
-from factory.stage import Context, Stage, tree_parts
+from factory.stage import Context, Stage, code_parts, tree_parts
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def run(context: Context) -> dict[str, Any]:
     active = {task.name for task in domain.active()}
     examples = [example for example in domain.examples(seen) if example.task in active]
     items = _items(domain, kept_back, active, context)
+    _refuse_repeated([example.id for example in examples], "examples", "make_example numbers them: use its `number`.")
     if not examples:
         raise FactoryError(
             f"'{domain.config.name}' made no training example from {len(passages)} passages.",
@@ -50,9 +51,7 @@ def _documents(domain: Domain, source: Path | None) -> list[Document]:
     if not documents:
         where = str(source) if source else f"the embedded sample in {domain.folder / 'data'}"
         raise FactoryError(f"No documents in {where}.", f"See the layout in {domain.folder / 'README.md'}.")
-    repeated = [name for name, count in Counter(document.id for document in documents).items() if count > 1]
-    if repeated:
-        raise FactoryError(f"Two documents have the id '{repeated[0]}'.", "Ids come from file names: rename one.")
+    _refuse_repeated([document.id for document in documents], "documents", "Ids come from file names: rename one.")
     return documents
 
 
@@ -60,9 +59,7 @@ def _items(domain: Domain, passages: list[Passage], active: set[str], context: C
     items = [item for item in domain.eval_items(passages, context.source) if item.task in active]
     if not items:
         raise FactoryError("The eval set is empty for the chosen tasks.", f"Add items to {domain.folder / 'evals'}.")
-    repeated = [name for name, count in Counter(item.id for item in items).items() if count > 1]
-    if repeated:
-        raise FactoryError(f"Two eval items have the id '{repeated[0]}'.", f"Ids must be unique: see {domain.folder / 'evals'}.")
+    _refuse_repeated([item.id for item in items], "eval items", f"Ids must be unique: see {domain.folder / 'evals'}.")
     for item in items:
         domain.scorer(item.scorer, f"eval item {item.id}")
     most = context.config.evaluate.max_items
@@ -70,6 +67,12 @@ def _items(domain: Domain, passages: list[Passage], active: set[str], context: C
         counted: Counter[str] = Counter()
         items = [item for item in sorted(items, key=lambda item: digest(item.id)) if _count(counted, item.task) <= most]
     return sorted(items, key=lambda item: (item.task, item.id))
+
+
+def _refuse_repeated(ids: list[str], what: str, hint: str) -> None:
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise FactoryError(f"Two {what} have the id '{repeated[0]}'.", hint)
 
 
 def _count(counted: Counter[str], task: str) -> int:
@@ -80,7 +83,7 @@ def _count(counted: Counter[str], task: str) -> int:
 def _watches(context: Context) -> dict[str, str]:
     """The domain's code and data, and the source's files (their names too)."""
     folder = context.domain.folder
-    parts = {"code": digest([path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))])}
+    parts = code_parts(context)
     parts |= tree_parts("evals", folder / "evals") | {"data": digest(tree_parts("data", folder / "data"))}
     if context.source is not None and context.source.exists():
         parts["source"] = digest(tree_parts("source", context.source))

@@ -12,7 +12,7 @@ from factory.generate import Answer, Question, answer
 from factory.models import add_adapter, load_base
 from factory.progress import Progress
 from factory.records import Example, Preference, read_records, write_records
-from factory.stage import Context, Stage
+from factory.stage import Context, Stage, code_parts
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -75,4 +75,4 @@ def _pair(context: Context, example: Example, found: Answer) -> Preference | Non
     )
 
 
-STAGE = Stage("prefer", run, reads=("curate", "sft"), settings=("prefer",))
+STAGE = Stage("prefer", run, reads=("curate", "sft"), settings=("prefer",), watches=code_parts)

@@ -31,7 +31,9 @@ def run(context: Context) -> dict[str, Any]:
     model, tokenizer = load_base(folder, settings.quantization, machine)
     lengths = [_tokens(tokenizer, example) for example in examples]
     order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
-    rows = Dataset.from_list([{"prompt": examples[row].prompt, "completion": examples[row].completion} for row in order])
+    rows = Dataset.from_list(
+        [{"prompt": examples[row].prompt, "completion": examples[row].completion} for row in order]
+    )
     lora = LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,

@@ -1,0 +1,33 @@
+# make setup | quickstart | test | lint | bench
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: setup quickstart test lint bench clean
+
+setup: .venv/ready
+
+# torch first and alone: its exact version is a CPU build; a range could bring a CUDA build of several GB
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip setuptools wheel -c constraints.txt
+	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --no-build-isolation -e '.[dev]' -c constraints.txt
+	@touch $@
+
+quickstart: setup
+	$(BIN)/factory build cooking
+	@echo
+	@echo "Open the demo:  $(BIN)/factory demo cooking"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/quality.py
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,100 @@
+"""Build specialists on real documents and print their scoreboards as Markdown, with the machine and versions beside them.
+
+    python benchmarks/quality.py --data ../shared/data            # both domains, 1 to 2 hours on 2 cores
+    python benchmarks/quality.py --data ../shared/data --only legal
+
+The embedded samples need no data: python benchmarks/quality.py --only embedded
+Results are written to benchmarks/results/quality-<name>.json and .md; builds lie in runs/ and are skipped when up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+NAMES = ("base", "sft", "dpo", "ngram", "majority")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with cooking/en and legal")
+    parser.add_argument("--only", choices=("cooking", "legal", "embedded"))
+    arguments = parser.parse_args()
+    builds = {
+        "embedded": ("cooking", []),
+        "cooking": ("cooking", ["--run", "bench", "--source", str(arguments.data / "cooking/en")]),
+        "legal": ("legal", ["--run", "bench", "--source", str(arguments.data / "legal")]),
+    }
+    for name, (domain, options) in builds.items():
+        if arguments.only in (None, name):
+            measure(name, domain, options)
+
+
+def measure(name: str, domain: str, options: list[str]) -> None:
+    """Build one specialist and write its scoreboard."""
+    started = time.monotonic()
+    subprocess.run(["factory", "build", domain, *options], check=True)
+    wall = time.monotonic() - started
+    folder = Path("runs") / domain / ("bench" if options else "default")
+    write(name, domain, folder, wall)
+
+
+def write(name: str, domain: str, folder: Path, wall: float) -> None:
+    """Write the scoreboard of a finished run as JSON and Markdown."""
+    scores = json.loads((folder / "evaluate" / "scores.json").read_text(encoding="utf-8"))
+    stages = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/manifest.json")}
+    sft = stages["sft"]
+    seconds = {stage: manifest["seconds"] for stage, manifest in stages.items()}
+    result = {
+        "name": name,
+        "domain": domain,
+        "base": sft["summary"]["base"],
+        "wall_seconds_of_this_call": round(wall),
+        "seconds": seconds,
+        "rows": stages["curate"]["summary"]["train"],
+        "scores": scores,
+        "packages": sft["packages"],
+        "machine": {**sft["machine"], "processor": _processor()},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"quality-{name}.json").write_text(
+        json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
+    (RESULTS / f"quality-{name}.md").write_text(table(result), encoding="utf-8")
+    sys.stdout.write(table(result))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(result: dict) -> str:
+    """The scoreboard as a Markdown table, with what it was measured on."""
+    scores = result["scores"]
+    names = [name for name in NAMES if name in scores["models"]]
+    lines = ["| task | n | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
+    for task in [*scores["tasks"], "mean"]:
+        cells = [scores["models"][name][task] for name in names]
+        text = [f"{cell['score']:.1f} [{cell['low']:.0f}, {cell['high']:.0f}]" for cell in cells]
+        lines.append(f"| {task} | {cells[0]['n']} | " + " | ".join(text) + " |")
+    versions = ", ".join(f"{name} {version}" for name, version in result["packages"].items())
+    minutes = sum(result["seconds"].values()) / 60
+    lines += [
+        "",
+        f"{result['base']}, {result['rows']} training rows, {minutes:.0f} minutes in all stages on {result['machine']['processor']} "
+        f"({result['machine']['cpus']} cores, no GPU); handed on: {scores['best']}; {versions}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""curate: every drop has its reason, a question is seen once, and what is kept back is not learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory.config import Config, Curate
+from factory.domain import Domain, Task
+from factory.errors import FactoryError
+from factory.records import EvalItem, Example, read_records, write_records
+from factory.stage import Context
+from factory.stages import curate
+
+CASE = "被告人罗某趁邻柜客人洗浴之机，用事先偷配的钥匙打开更衣柜，取走手表一块及现金5600元。"
+
+
+class Court(Domain):
+    def tasks(self) -> list[Task]:
+        return [
+            Task("charge", "罪名", "exact", "根据事实判断罪名。\n事实：{input}\n罪名："),
+            Task("free", "Free", "exact"),
+        ]
+
+
+def row(number: int, text: str, answer: str = "盗窃", task: str = "charge", passage: str = "") -> Example:
+    question = Court.tasks(None)[task == "free"].template.format(input=text)  # type: ignore[arg-type]
+    provenance = {"passage": passage or f"p{number}"}
+    return Example(
+        f"r{number}",
+        task,
+        [{"role": "user", "content": question}],
+        [{"role": "assistant", "content": answer}],
+        provenance,
+    )
+
+
+def run(tmp_path: Path, rows: list[Example], asked: tuple[str, ...] = (), **settings: Any) -> dict[str, Any]:
+    config = Config("court", "C", "zh", "x", curate=Curate(**settings))
+    items = [EvalItem(f"e{n}", "charge", row(n, text).prompt, ["盗窃"], "exact") for n, text in enumerate(asked)]
+    write_records(tmp_path / "ingest" / "examples.jsonl", rows)
+    write_records(tmp_path / "ingest" / "eval.jsonl", items)
+    return curate.run(Context(Court(config, tmp_path), tmp_path, "curate"))
+
+
+def kept(tmp_path: Path) -> list[str]:
+    return sorted(
+        example.id
+        for name in ("train", "dev")
+        for example in read_records(tmp_path / "curate" / f"{name}.jsonl", Example)
+    )
+
+
+def dropped(tmp_path: Path) -> dict[str, str]:
+    lines = (tmp_path / "curate" / "dropped.jsonl").read_text(encoding="utf-8").split("\n")
+    return {found["id"]: found["reason"] for line in lines if line for found in [json.loads(line)]}
+
+
+def distinct(number: int) -> str:
+    """A Chinese text that shares next to nothing with those of other numbers."""
+    return "".join(chr(0x4E00 + (number * 601 + place * 7919) % 20000) for place in range(40))
+
+
+def test_every_drop_has_its_reason(tmp_path: Path) -> None:
+    rows = [
+        row(0, distinct(0)), row(1, distinct(1), answer="  "), row(2, distinct(2) * 9), row(3, "only English letters " * 5),
+        row(4, CASE), row(5, distinct(0) + "！"), row(6, distinct(6)), row(7, distinct(6)[:39] + "乙"),
+    ]  # fmt: skip
+    told = run(tmp_path, rows, (CASE,), max_chars=200, near_duplicate=0.8)
+    assert dropped(tmp_path) == {
+        "r1": "too short", "r2": "too long", "r3": "language", "r4": "leak", "r5": "duplicate", "r7": "near-duplicate",
+    }  # fmt: skip
+    assert kept(tmp_path) == ["r0", "r6"]
+    assert told["rows"] == 8 and told["train"] + told["dev"] == 2 and sum(told["dropped"].values()) == 6
+
+
+def test_leaks_are_found_behind_the_template_and_in_other_tasks(tmp_path: Path) -> None:
+    longer = f"经审理查明，2022年春节前某日晚上九时许，在本市城关区的一家浴场内，{CASE}后由民警查获。"
+    run(tmp_path, [row(0, longer), row(1, CASE, task="free"), row(2, distinct(2))], (CASE,))
+    assert dropped(tmp_path) == {"r0": "leak", "r1": "leak"}
+
+
+def test_the_template_alone_is_neither_leak_nor_duplicate(tmp_path: Path) -> None:
+    run(tmp_path, [row(0, "偷车"), row(1, "打人"), row(2, "放火")], ("醉驾",))
+    assert dropped(tmp_path) == {} and kept(tmp_path) == ["r0", "r1", "r2"]
+
+
+def test_the_same_question_in_two_tasks_is_no_duplicate(tmp_path: Path) -> None:
+    run(tmp_path, [row(0, CASE), row(1, CASE, task="free")])
+    assert kept(tmp_path) == ["r0", "r1"]
+
+
+def test_text_is_normalised(tmp_path: Path) -> None:
+    run(tmp_path, [row(0, "偷了ＡＢ１２\r\n号车\u200b")])
+    (example,) = read_records(tmp_path / "curate" / "train.jsonl", Example)
+    assert "偷了AB12\n号车\n" in example.question
+
+
+def test_no_rows_left_is_an_error_with_the_reasons(tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="No rows are left after curate: 1 too short, 1 leak") as caught:
+        run(tmp_path, [row(0, CASE), row(1, distinct(1), answer="")], (CASE,))
+    assert "[curate]" in caught.value.hint and not (tmp_path / "curate" / "train.jsonl").exists()
+
+
+def test_dev_rows_are_apart_bounded_and_the_same_every_time(tmp_path: Path) -> None:
+    rows = [row(number, distinct(number), passage=f"p{number // 2}") for number in range(100)]
+    told = run(tmp_path, rows, dev_share=0.2)
+    first = (tmp_path / "curate" / "dev.jsonl").read_bytes()
+    train, dev = (read_records(tmp_path / "curate" / f"{name}.jsonl", Example) for name in ("train", "dev"))
+    assert len(train) + len(dev) == 100 and 20 <= len(dev) <= 21 and told["dev"] == len(dev)
+    assert not {e.provenance["passage"] for e in train} & {e.provenance["passage"] for e in dev}
+    run(tmp_path, list(reversed(rows)), dev_share=0.2)
+    again = {example.id for example in read_records(tmp_path / "curate" / "dev.jsonl", Example)}
+    assert again == {example.id for example in dev} and first
+    assert run(tmp_path, rows, dev_share=0.2, dev_most=4)["dev"] in (4, 5)
+    assert run(tmp_path, rows, dev_share=0.0)["dev"] == 0
+
+
+def test_one_row_goes_to_training(tmp_path: Path) -> None:
+    assert run(tmp_path, [row(0, CASE)], dev_share=0.5)["train"] == 1

@@ -1,0 +1,53 @@
+"""The cheap rivals answer from the training rows alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from factory.baselines import BASELINES, majority, ngram
+from factory.domain import Task
+from factory.records import EvalItem, Example
+
+KIND = Task("kind", "Kind", "choice", "What is {input}?", ("fruit", "tool"))
+FREE = Task("free", "Free", "rouge_l")
+FRUIT = ["red apple pie", "green apple tart", "apple juice", "ripe pear", "sweet pear jam", "pear cider"]
+TOOLS = ["steel hammer", "claw hammer", "hammer handle", "hand drill", "drill bit", "power drill"]
+
+
+def example(question: str, answer: str) -> Example:
+    return Example(
+        question, "kind", [{"role": "user", "content": question}], [{"role": "assistant", "content": answer}]
+    )
+
+
+def item(question: str) -> EvalItem:
+    return EvalItem(question, "kind", [{"role": "user", "content": question}], ["?"], "choice")
+
+
+TRAIN = [example(text, "fruit") for text in FRUIT] + [example(text, "tool") for text in TOOLS]
+
+
+def test_majority_is_the_commonest_and_ties_do_not_depend_on_order() -> None:
+    rows = [example("1", "b"), example("2", "a"), example("3", "b")]
+    assert majority(FREE, rows, [item("x"), item("y")]) == ["b", "b"]
+    assert majority(FREE, rows[:2], [item("x")]) == majority(FREE, rows[1::-1], [item("x")]) == ["a"]
+    assert majority(FREE, [], [item("x")]) == [""]
+
+
+def test_ngram_learns_labels() -> None:
+    assert ngram(KIND, TRAIN, [item("an apple"), item("a big hammer"), item("pear")]) == ["fruit", "tool", "fruit"]
+
+
+def test_ngram_gives_the_nearest_question_s_answer_where_answers_are_free() -> None:
+    rows = [
+        example("how to bake bread", "with flour"),
+        example("怎样煮米饭", "加水"),
+        example("how to fry eggs", "in butter"),
+    ]
+    assert ngram(FREE, rows, [item("baking bread"), item("煮饭")]) == ["with flour", "加水"]
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("rows", [[], TRAIN[:1], TRAIN[:2], [TRAIN[0], TRAIN[-1]]], ids=["none", "one", "alike", "two"])
+def test_few_rows_are_no_crash(name: str, rows: list[Example]) -> None:
+    assert len(BASELINES[name](KIND, rows, [item("apple")])) == 1

@@ -1,0 +1,66 @@
+"""Imports go downward only, and the command line starts without the heavy libraries."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+LEVELS = [
+    ["errors"], ["files", "text", "progress"], ["records", "config", "scorers"], ["domain"],
+    ["baselines", "hardware", "statistics", "stage"], ["models", "generate", "training"], ["stages"], ["pipeline"],
+    ["sources", "doctor"], ["build"], ["predict"], ["cli"],
+]  # fmt: skip
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+HEAVY = {"torch", "transformers", "datasets", "gradio", "trl", "peft", "sklearn"}
+FILES = sorted(path for path in (ROOT / "factory").rglob("*.py") if path.name != "__init__.py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every factory module that a file imports, wherever in it, without `factory.`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            plain = module not in ("factory", "factory.stages")
+            found |= {module} if plain else {f"{module}.{alias.name}" for alias in node.names}
+    names = {name.removeprefix("factory.") for name in found if name.startswith("factory.")}
+    return names - {"__version__"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "factory").with_suffix("").parts[0]
+
+
+def test_every_module_has_a_level() -> None:
+    assert {room(path) for path in FILES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "factory")))
+def test_imports_go_downward(path: Path) -> None:
+    for name in imported(path):
+        assert LEVEL[name.split(".")[0]] < LEVEL[room(path)], f"{room(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "domains").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_domains_need_only_the_contract(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("factory"):
+            assert LEVEL[(node.module or "").split(".")[1]] <= LEVEL["domain"], f"{path} imports {node.module}"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom factory.cli import app\nsys.argv = ['factory', '--help']\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        f"print('HEAVY:', sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Usage: factory" in done.stdout and done.stdout.strip().endswith("HEAVY: []"), done.stdout + done.stderr

@@ -1,0 +1,73 @@
+"""Normal forms, language, and leaks: found both ways, and no false alarm from what everybody writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from factory.text import LeakIndex, language_share, ngrams, normalize_text, squeeze
+
+CASE = "被告人罗某趁邻柜客人洗浴之机，用事先偷配的钥匙打开更衣柜，取走手表一块及现金5600元。"
+LONGER = f"经审理查明，2022年春节前某日晚上九时许，在本市城关区的一家浴场内，{CASE}后由民警从其住处查获并发还，被告人到案后如实供述，愿意退赔。"
+ENGLISH = "Char the tomatoes and green peppers next to the meat for six minutes"
+
+
+def index(*questions: str, size: int = 16, share: float = 0.4) -> LeakIndex:
+    return LeakIndex({f"q{number}": text for number, text in enumerate(questions)}, size, share)
+
+
+def test_normalize_text() -> None:
+    assert normalize_text(" ＡＢ１２，\r\nx \u200by\x07 \r ") == "AB12，\nx y"
+    assert normalize_text("e\u0301") == "é"
+
+
+def test_language_share() -> None:
+    assert language_share("盗窃 abcd", "zh") == pytest.approx(2 / 6)
+    assert language_share("盗窃 abcd", "en") == pytest.approx(4 / 6)
+    assert language_share("12。", "zh") == 1.0
+
+
+def test_squeeze_and_ngrams() -> None:
+    assert squeeze("  ＡＢ-c， 盗 窃!1") == "abc盗窃1"
+    assert ngrams("abcd", 3) == {"abc", "bcd"} and ngrams("ab", 3) == set()
+
+
+@pytest.mark.parametrize(
+    "question", [CASE, CASE.replace("，", " , ").replace("。", ""), f"\n{CASE}！", CASE.replace("5600", "５６００")]
+)
+def test_the_same_question_is_a_leak(question: str) -> None:
+    assert index(CASE).find(question) == "same question as eval item q0"
+
+
+def test_short_questions_leak_only_when_they_are_the_same() -> None:
+    leaks = index("Banana Bread")
+    assert leaks.find("banana  bread.") and not leaks.find("Banana Bread Pudding")
+
+
+def test_one_sentence_inside_a_longer_text_both_ways() -> None:
+    assert "shares" in index(CASE).find(LONGER)
+    assert "shares" in index(LONGER).find(CASE)
+    assert "eval item q1" in index(ENGLISH, LONGER).find(CASE)
+
+
+def test_small_change_is_still_a_leak() -> None:
+    assert index(CASE).find(CASE.replace("5600", "7800").replace("罗某", "李某"))
+    assert index(ENGLISH).find(ENGLISH.replace("six", "seven"))
+
+
+def test_other_case_is_none() -> None:
+    assert not index(CASE).find(
+        "被告人王某酒后驾驶小型轿车，与对向行驶的电动车相撞，致一人轻伤，血液酒精含量为180毫克。"
+    )
+    assert not index(CASE, LONGER).find("")
+
+
+def test_template_and_set_phrases_are_no_leak() -> None:
+    template = "公诉机关指控被告人犯罪事实清楚证据确实充分，请求依法判处。事实如下：{}。辩护人对公诉机关的指控没有异议，请求从轻处罚。"
+    leaks = index(template.format("盗窃电动车一辆价值三千元"), template.format("醉酒驾驶与他人车辆相撞"))
+    assert not leaks.find(template.format("伪造印章两枚"))
+    assert leaks.find(template.format("盗窃电动车一辆价值三千元"))
+
+
+def test_share_is_the_threshold() -> None:
+    half = ENGLISH[: len(ENGLISH) // 2] + " and now something completely different happens in the kitchen of a friend"
+    assert index(ENGLISH, share=0.2).find(half) and not index(ENGLISH, share=0.9).find(half)
