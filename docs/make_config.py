@@ -30,16 +30,17 @@ def render(source: str) -> str:
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     limits = _limits(tree)
     lines = source.splitlines()
-    top = _fields(classes["Config"])
-    plain = [field for field in top if ast.unparse(field.annotation) not in classes]
-    parts = [INTRO, _table("Top level", ast.get_docstring(classes["Config"]) or "", plain, "", lines, limits)]
-    for field in top:
-        kind = ast.unparse(field.annotation)
-        if kind in classes:
-            name, section = _name(field), classes[kind]
-            parts.append(
-                _table(f"[{name}]", ast.get_docstring(section) or "", _fields(section), f"{name}.", lines, limits)
-            )
+    parts = [INTRO]
+
+    def add(node: ast.ClassDef, title: str, prefix: str) -> None:
+        fields = _fields(node)
+        plain = [field for field in fields if ast.unparse(field.annotation) not in classes]
+        parts.append(_table(title, ast.get_docstring(node) or "", plain, prefix, lines, limits))
+        for field in fields:
+            if (kind := ast.unparse(field.annotation)) in classes:
+                add(classes[kind], f"[{prefix}{_name(field)}]", f"{prefix}{_name(field)}.")
+
+    add(classes["Config"], "Top level", "")
     return "\n".join(parts)
 
 
@@ -94,6 +95,9 @@ def _default(field: ast.AnnAssign, kind: str) -> str:
     if field.value is None:
         return "required"
     if isinstance(field.value, ast.Call):
+        factory = field.value.keywords[0].value
+        if isinstance(factory, ast.Lambda):
+            return f"`{ast.unparse(factory.body)}`".replace("'", '"')
         return f"`{EMPTY[kind.partition('[')[0]]}`"
     return f"`{str(ast.literal_eval(field.value)).lower() if kind == 'bool' else _toml(field.value)}`"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +17,36 @@ from factory.stage import Context, Decision, Say, Stage, decide, run_stages
 RUNS = Path("runs")
 
 
-def build_run(
-    domain: str,
-    run: str,
-    source: str,
-    tasks: list[str] | None,
-    settings: list[str] | None,
-    until: str,
-    force: list[str] | None,
-    say: Say,
-) -> Path:
+@dataclass(frozen=True)
+class Order:
+    """What a command asks for. `tasks` and `settings`: None means as in the run's last build."""
+
+    domain: str
+    run: str = "default"
+    source: str = ""  # empty: as in the last build; "sample": the embedded one
+    tasks: list[str] | None = None
+    settings: list[str] | None = None
+    until: str = ""
+    force: list[str] | None = None
+
+
+def build_run(order: Order, say: Say) -> Path:
     """Bring a run up to date; return its folder."""
-    chain, context, notes = _prepare(domain, run, source, tasks, settings, until, say)
+    chain, context, notes = _prepare(order)
     say(f"{context.run_dir}: {context.config.base}, source: {context.source or 'embedded sample'}")
-    run_stages(chain, context, _forced(chain, force), lambda: write_json(context.run_dir / "run.json", notes))
+    run_stages(
+        chain,
+        replace(context, say=say),
+        _forced(chain, order.force),
+        lambda: write_json(context.run_dir / "run.json", notes),
+    )
     return context.run_dir
 
 
-def plan_run(
-    domain: str,
-    run: str,
-    source: str,
-    tasks: list[str] | None,
-    settings: list[str] | None,
-    until: str,
-    force: list[str] | None,
-) -> list[Decision]:
+def plan_run(order: Order) -> list[Decision]:
     """What `build_run` would do, with reasons; writes nothing."""
-    chain, context, _ = _prepare(domain, run, source, tasks, settings, until, lambda text: None)
-    return list(decide(chain, context, _forced(chain, force)))
-
-
-def state_of_run(domain: str, run: str) -> list[Decision]:
-    """What is done and what is not, by the settings that the run was built with."""
-    return plan_run(domain, run, "", None, _remembered(RUNS / domain / run).get("settings"), "", None)
+    chain, context, _ = _prepare(order)
+    return list(decide(chain, context, _forced(chain, order.force)))
 
 
 def open_run(domain: str, run: str) -> Path:
@@ -69,22 +66,18 @@ def run_domain(domain: str, run: str) -> Domain:
     return load_domain(domain, _overrides(notes.get("tasks"), notes.get("settings")))
 
 
-def _prepare(
-    domain: str, run: str, source: str, tasks: list[str] | None, settings: list[str] | None, until: str, say: Say
-) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
-    if not re.fullmatch(r"[\w.-]+", run) or run.startswith("."):
-        raise FactoryError(f"'{run}' is no name for a run.", "Use letters, digits, '-', '_' and '.'.")
-    folder = RUNS / domain / run
+def _prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
+    if not re.fullmatch(r"[\w.-]+", order.run) or order.run.startswith("."):
+        raise FactoryError(f"'{order.run}' is no name for a run.", "Use letters, digits, '-', '_' and '.'.")
+    folder = RUNS / order.domain / order.run
     notes = _remembered(folder)
-    kept: dict[str, Any] = {
-        "source": "" if source == "sample" else _resolve(source) or notes.get("source", ""),
-        "tasks": tasks if tasks is not None else notes.get("tasks"),
-        "settings": settings or [],
-    }
-    loaded = load_domain(domain, _overrides(kept["tasks"], kept["settings"]))
-    find_base(loaded.config.base)
-    where = Path(kept["source"]) if kept["source"] else None
-    return stages(until), Context(loaded, folder, "", where, say), kept
+    source = "" if order.source == "sample" else _resolve(order.source) or notes.get("source", "")
+    tasks = order.tasks if order.tasks is not None else notes.get("tasks")
+    settings = order.settings if order.settings is not None else notes.get("settings")
+    domain = load_domain(order.domain, _overrides(tasks, settings))
+    find_base(domain.config.base)
+    context = Context(domain, folder, "", Path(source) if source else None)
+    return stages(order.until), context, {"source": source, "tasks": tasks, "settings": settings or []}
 
 
 def _resolve(source: str) -> str:

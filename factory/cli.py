@@ -35,7 +35,7 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, e.g. sft.learning_rate=1e-4; may be repeated.")
 ]
 Force = Annotated[
-    list[str] | None, typer.Option("--force", help="Run this stage and all after it anew ('all': every one).")
+    list[str] | None, typer.Option("--force", help="Run this stage anew, and what depends on it ('all': every one).")
 ]
 
 console = Console()
@@ -108,13 +108,14 @@ def build(
 
       factory build cooking --set dpo.beta=0.2 --dry
     """
-    from factory.build import build_run, plan_run
+    from factory.build import Order, build_run, plan_run
 
+    order = Order(domain, run, source, task, settings or [], until, force)
     if dry:
-        for decision in plan_run(domain, run, source, task, settings, until, force):
+        for decision in plan_run(order):
             say(f"{decision.stage.name:9} {decision.action:7} {decision.reason}")
         return
-    folder = build_run(domain, run, source, task, settings, until, force, say)
+    folder = build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:
         _print_scores(folder)
         say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(run))
@@ -128,9 +129,9 @@ def evaluate(
 
     Example: factory eval cooking
     """
-    from factory.build import build_run
+    from factory.build import Order, build_run
 
-    _print_scores(build_run(domain, run, source, task, settings, "evaluate", None, say))
+    _print_scores(build_run(Order(domain, run, source, task, settings, until="evaluate"), say))
 
 
 @app.command()
@@ -160,11 +161,11 @@ def status(domain: DomainName, run: RunName = "default") -> None:
 
     Example: factory status cooking
     """
-    from factory.build import state_of_run
+    from factory.build import Order, plan_run
     from factory.files import read_json
 
     table = Table("stage", "state", "seconds", "what came out")
-    for decision in state_of_run(domain, run):
+    for decision in plan_run(Order(domain, run)):
         path = Path("runs") / domain / run / decision.stage.name / "manifest.json"
         old = read_json(path) if path.exists() else {}
         state = "done" if decision.action == "skip" else f"{decision.action}: {decision.reason}"
@@ -245,9 +246,9 @@ def make_app(domain: DomainName, run: RunName = "default") -> None:
 
     Example: factory app cooking
     """
-    from factory.build import build_run
+    from factory.build import Order, build_run
 
-    say(f"App: {build_run(domain, run, '', None, None, '', None, say) / 'app'}")
+    say(f"App: {build_run(Order(domain, run), say) / 'app'}")
 
 
 @app.command()

@@ -71,13 +71,22 @@ class Dpo:
 
 
 @dataclass(frozen=True)
+class Gates:
+    """What the specialist must show; the scoreboard and the report name each gate that fails."""
+
+    above: list[str] = field(
+        default_factory=lambda: ["base", "ngram", "majority"]
+    )  # better on the mean, interval clear
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """How the frozen eval set is answered and judged."""
 
     batch: int = 16  # questions answered at once
     resamples: int = 2000  # bootstrap resamples behind each 95% interval
     max_items: int = 0  # eval items per task, the same sample every time; 0: all
-    gates: dict[str, Any] = field(default_factory=dict)  # above = ["base", "ngram"]: what the specialist must beat
+    gates: Gates = field(default_factory=Gates)
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
 }  # fmt: skip
-_CHOICES = {"language": ("en", "zh"), "sft.quantization": ("nf4", "none")}
+_CHOICES = {
+    "language": ("en", "zh"),
+    "sft.quantization": ("nf4", "none"),
+    "evaluate.gates.above": ("base", "ngram", "majority"),
+}
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
@@ -191,6 +204,7 @@ def _value(hint: Any, value: Any, where: str, key: str) -> Any:
     low, high = _RANGES.get(key, (float("-inf"), float("inf")))
     if isinstance(value, (int, float)) and not low <= value <= high:
         raise FactoryError(f"{where}: {key} = {value} is out of range.", f"Between {low:g} and {high:g}.")
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise FactoryError(f"{where}: {key} = '{value}' is not known.", suggest(value, _CHOICES[key]))
+    for entry in value if isinstance(value, list) else [value]:
+        if key in _CHOICES and entry not in _CHOICES[key]:
+            raise FactoryError(f"{where}: {key} = '{entry}' is not known.", suggest(str(entry), _CHOICES[key]))
     return value

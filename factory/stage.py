@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 class Stage:
     """One step of the pipeline.
 
-    `reads` names the earlier stages whose folders it reads; `settings` the config keys that matter to it; `watches`
+    `reads` names the earlier stages whose folders it reads; `settings` the config sections or single keys (`section.key`) that matter to it; `watches`
     gives the digests of what it reads from outside the run (documents, eval files, code of the domain).
     """
 
@@ -214,7 +214,9 @@ def _parts(stage: Stage, context: Context) -> dict[str, Any]:
     """All that decides a stage's result, by name, so that a change can be told in words."""
     parts: dict[str, Any] = {"version": stage.version, "seed": context.config.seed}
     for key in stage.settings:
-        value = context.config.section(key)
+        section, _, name = key.partition(".")
+        value = context.config.section(section)
+        value = value[name] if name else value
         parts |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, dict) else {key: value}
     for name in stage.reads:
         path = context.run_dir / name / "manifest.json"

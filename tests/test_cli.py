@@ -28,6 +28,9 @@ def files(root: Path) -> set[Path]:
     return {path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
 
 
+EVAL = "evals/items.jsonl"
+
+
 def refuse(factory: Factory, line: str, said: str, hint: str) -> None:
     """The command fails as a command should."""
     ended = factory(*line.split())
@@ -81,10 +84,10 @@ def spoil(toy: Path, name: str, text: str | bytes) -> None:
     ("damage", "said", "hint"),
     [
         (lambda toy: spoil(toy, "data/words.txt", "fruit 苹果".encode("gb18030")), "words.txt is not UTF-8", "iconv"),
-        (lambda toy: spoil(toy, "evals/items.jsonl", jsonl(ITEMS) + "{broken\n"), "items.jsonl:4 is not JSON", "One JSON"),
-        (lambda toy: spoil(toy, "evals/items.jsonl", jsonl([ITEMS[0]] * 2)), "Two eval items have the id 'kind-1'", "unique"),
-        (lambda toy: spoil(toy, "evals/items.jsonl", jsonl([{**ITEMS[0], "scorer": "exakt"}])), "unknown scorer 'exakt'", "'exact'"),
-        (lambda toy: spoil(toy, "evals/items.jsonl", ""), "The eval set is empty", "evals"),
+        (lambda toy: spoil(toy, EVAL, jsonl(ITEMS) + "{broken\n"), "items.jsonl:4 is not JSON", "One JSON"),
+        (lambda toy: spoil(toy, EVAL, jsonl([ITEMS[0]] * 2)), "Two eval items have the id 'kind-1'", "unique"),
+        (lambda toy: spoil(toy, EVAL, jsonl([{**ITEMS[0], "scorer": "exakt"}])), "unknown scorer", "'exact'"),
+        (lambda toy: spoil(toy, EVAL, ""), "The eval set is empty", "evals"),
         (lambda toy: spoil(toy, "domain.toml", "name = \n"), "domain.toml is not TOML", "Mend"),
         (lambda toy: spoil(toy, "domain.py", CODE + "\n1 / 0\n"), "domain.py does not load: ZeroDivisionError", "Mend"),
     ],

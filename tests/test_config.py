@@ -22,15 +22,15 @@ def load(text: str = "", *overrides: str) -> Config:
     return load_config(path, list(overrides))
 
 
-def keys() -> dict[str, str]:
+def keys(kind: type = Config, prefix: str = "") -> dict[str, str]:
     """Every dotted key and its annotation."""
     found = {}
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(kind):
         section = field.default_factory
         if isinstance(section, type) and dataclasses.is_dataclass(section):
-            found |= {f"{field.name}.{inner.name}": str(inner.type) for inner in dataclasses.fields(section)}
+            found |= keys(section, f"{prefix}{field.name}.")
         else:
-            found[field.name] = str(field.type)
+            found[prefix + field.name] = str(field.type)
     return found
 
 

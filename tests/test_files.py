@@ -98,3 +98,11 @@ def test_suggest_names_the_near_one_or_all() -> None:
 
 def test_values_that_json_does_not_know_still_have_a_digest() -> None:
     assert digest({"path": Path("a")}) == digest({"path": "a"})
+
+
+def test_a_reader_of_the_old_file_never_sees_half_of_the_new(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with open(tmp_path / "a.txt") as reader:
+        write_text(tmp_path / "a.txt", "new and longer")
+        assert reader.read() == "old"
+    assert read_text(tmp_path / "a.txt") == "new and longer"

@@ -104,7 +104,7 @@ def test_number_takes_the_best_reference() -> None:
 
 @pytest.mark.parametrize(("months", "wanted"), [(12, 12), (6, 12), (24, 12), (0, 36), (215, 0)])
 def test_log_distance_is_lawbench_s(months: int, wanted: int) -> None:
-    """LawBench 3-4: the mean of |ln(answer + 1) - ln(prediction + 1)|, ln 216 for no answer; turned to 0..1 by ln 216."""
+    """LawBench 3-4: the mean of |ln(answer + 1) - ln(prediction + 1)|, ln 216 for no answer; over ln 216."""
     distance = abs(math.log(wanted + 1) - math.log(months + 1))
     published = (math.log(216) - distance) / math.log(216)
     assert log_distance(f"刑期:{months}个月", [f"{wanted}个月"]) == pytest.approx(published)

@@ -7,7 +7,9 @@ import pytest
 from factory.text import LeakIndex, language_share, ngrams, normalize_text, squeeze
 
 CASE = "被告人罗某趁邻柜客人洗浴之机，用事先偷配的钥匙打开更衣柜，取走手表一块及现金5600元。"
-LONGER = f"经审理查明，2022年春节前某日晚上九时许，在本市城关区的一家浴场内，{CASE}后由民警从其住处查获并发还，被告人到案后如实供述，愿意退赔。"
+LONGER = (
+    f"经审理查明，2022年春节前某日晚上，在本市城关区的一家浴场内，{CASE}后由民警从其住处查获并发还，到案后如实供述。"
+)
 ENGLISH = "Char the tomatoes and green peppers next to the meat for six minutes"
 
 
@@ -62,7 +64,9 @@ def test_other_case_is_none() -> None:
 
 
 def test_template_and_set_phrases_are_no_leak() -> None:
-    template = "公诉机关指控被告人犯罪事实清楚证据确实充分，请求依法判处。事实如下：{}。辩护人对公诉机关的指控没有异议，请求从轻处罚。"
+    template = (
+        "公诉机关指控被告人犯罪事实清楚证据确实充分。事实如下：{}。辩护人对公诉机关的指控没有异议，请求从轻处罚。"
+    )
     leaks = index(template.format("盗窃电动车一辆价值三千元"), template.format("醉酒驾驶与他人车辆相撞"))
     assert not leaks.find(template.format("伪造印章两枚"))
     assert leaks.find(template.format("盗窃电动车一辆价值三千元"))
@@ -71,3 +75,11 @@ def test_template_and_set_phrases_are_no_leak() -> None:
 def test_share_is_the_threshold() -> None:
     half = ENGLISH[: len(ENGLISH) // 2] + " and now something completely different happens in the kitchen of a friend"
     assert index(ENGLISH, share=0.2).find(half) and not index(ENGLISH, share=0.9).find(half)
+
+
+def test_a_leak_is_seen_through_the_set_phrases_around_it() -> None:
+    phrases = "公诉机关指控被告人犯罪事实清楚证据确实充分，辩护人对公诉机关的指控没有异议，请求法庭从轻处罚并适用缓刑。"
+    leaks = index(phrases + LONGER, phrases + "醉酒驾驶与他人车辆相撞")
+    assert "eval item q0" in leaks.find(
+        phrases + "趁邻柜客人洗浴之机，用事先偷配的钥匙打开更衣柜，取走手表一块及现金5600元"
+    )

@@ -26,19 +26,19 @@ COURSES_ZH = {
 }  # fmt: skip
 
 TASKS_EN = (
-    Task("ingredients", "Ingredients of a dish", "ingredients", "List the ingredients of {input}.", max_new_tokens=96),
-    Task("next_step", "Next step", "rouge_l", "{input}\nWhat is the next step?", max_new_tokens=64),
+    Task("ingredients", "Ingredients of a dish", "ingredients", "List the ingredients of {input}.", max_new_tokens=80),
+    Task("next_step", "Next step", "rouge_l", "{input}\nWhat is the next step?", max_new_tokens=48),
     Task("timing", "How long, how hot", "number", "{input}\nWhat belongs in the gap?", max_new_tokens=12),
     Task("course", "Course", "choice", "{input}\nWhich course is it?", tuple(COURSES), max_new_tokens=8),
     Task("cuisine", "Cuisine", "choice", "{input}\nWhich cuisine is it?", CUISINES, max_new_tokens=8),
-    Task("recipe", "Whole recipe", "recipe", "Write the recipe for {input}.", max_new_tokens=384),
+    Task("recipe", "Whole recipe", "recipe", "Write the recipe for {input}.", max_new_tokens=320),
 )
 TASKS_ZH = (
-    Task("ingredients", "食材清单", "ingredients", "列出{input}的食材。", max_new_tokens=96),
-    Task("next_step", "下一步", "rouge_l", "{input}\n下一步做什么？", max_new_tokens=64),
+    Task("ingredients", "食材清单", "ingredients", "列出{input}的食材。", max_new_tokens=80),
+    Task("next_step", "下一步", "rouge_l", "{input}\n下一步做什么？", max_new_tokens=48),
     Task("timing", "时间与火候", "number", "{input}\n空格里应填什么？", max_new_tokens=12),
     Task("course", "菜品分类", "choice", "{input}\n属于哪一类？", tuple(COURSES_ZH.values()), max_new_tokens=8),
-    Task("recipe", "完整菜谱", "recipe", "写出{input}的菜谱。", max_new_tokens=384),
+    Task("recipe", "完整菜谱", "recipe", "写出{input}的菜谱。", max_new_tokens=320),
 )
 
 HEADINGS = {"en": ("Ingredients", "Directions"), "zh": ("食材", "步骤")}

@@ -114,7 +114,9 @@ def _unique(examples: Iterable[Example], settings: Curate, bare: Bare, dropped: 
         shingles = ngrams(text, 5) or {text}
         sketch = MinHash(num_perm=64, seed=1, hashfunc=_hash32)
         sketch.update_batch([shingle.encode() for shingle in sorted(shingles)])
-        index = indexes.setdefault(example.task, MinHashLSH(threshold=settings.near_duplicate, num_perm=64))
+        if example.task not in indexes:  # a new index costs as much as a hundred rows
+            indexes[example.task] = MinHashLSH(threshold=settings.near_duplicate, num_perm=64)
+        index = indexes[example.task]
         near = sorted(index.query(sketch))
         if near:
             dropped.append(_drop(example, "near-duplicate", f"of {near[0]}"))

@@ -148,7 +148,7 @@ def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], 
 def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
     """What the specialist must show: above each named rival on the mean, the interval clear of zero; no leak."""
     gates = []
-    for rival in context.config.evaluate.gates.get("above", ["base", "ngram", "majority"]):
+    for rival in context.config.evaluate.gates.above:
         rows = [row for row in result["differences"] if row["worse"] == rival and row["task"] == "mean"]
         detail = (
             f"{rows[0]['difference']:+.1f} [{rows[0]['low']:+.1f}, {rows[0]['high']:+.1f}]" if rows else "not scored"

@@ -93,6 +93,6 @@ def _watches(context: Context) -> dict[str, str]:
 STAGE = Stage(
     "ingest",
     run,
-    settings=("name", "language", "system_prompt", "tasks", "options", "evaluate"),
+    settings=("name", "language", "system_prompt", "tasks", "options", "evaluate.max_items"),
     watches=_watches,
 )

@@ -38,7 +38,7 @@ FOREIGN = {"minicpm4-0.5b"}  # transformers 5.23 knows no `minicpm`: it needs th
 
 
 @pytest.fixture(autouse=True)
-def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in SEALED.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -93,6 +93,8 @@ def test_a_setting_reruns_its_stage_and_what_is_after_it(work: Path) -> None:
     assert manifest(work, "dpo")["inputs"]["dpo.beta"] == 0.3
     status = factory(work, "status", "toy")
     assert "run:" not in status, "status goes by the settings that the run was built with"
+    again = actions(factory(work, "eval", "toy"))
+    assert again == dict.fromkeys(STAGES[:6], "skip"), "so do the other commands on a run"
 
 
 def test_an_eval_file_reruns_what_reads_it(work: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -107,7 +106,7 @@ def test_every_data_file_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "domains", "templates"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("no git checkout")
-    tracked = [name for name in listed.stdout.splitlines() if not os.path.basename(name).startswith(".")]
+    tracked = [name for name in listed.stdout.splitlines() if not Path(name).name.startswith(".")]
     assert [name for name in tracked if (ROOT / name).exists() and f"factory/{name}" not in names] == []
 
 
