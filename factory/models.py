@@ -281,10 +281,11 @@ def add_adapter(model: PreTrainedModel, adapter: Path, trainable: bool = False) 
 
 
 def quiet_libraries() -> None:
-    """No download attempts' chatter, no weight-loading bars: the factory says what is going on itself."""
+    """No telemetry, no weight-loading bars: the factory says what is going on itself. Called before the first import."""
     import warnings
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL would report each training
     from transformers.utils import logging
 
     logging.set_verbosity_error()

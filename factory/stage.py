@@ -26,6 +26,7 @@ from factory.errors import FactoryError
 from factory.files import digest, digest_tree, lock, read_json, sha256, write_json
 
 PACKAGES = ("vertical-factory", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scikit-learn")
+SCRATCH = "checkpoints"  # a stage's unfinished work: never an output, removed once the manifest is written
 Say = Callable[[str], None]
 
 
@@ -191,6 +192,7 @@ def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict
         path.relative_to(context.out).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in sorted(context.out.rglob("*"))
         if path.is_file() and not path.is_symlink() and path.name not in ("started.json", "manifest.json")
+        if path.relative_to(context.out).parts[0] != SCRATCH
     }
     write_json(
         context.out / "manifest.json",
@@ -208,6 +210,7 @@ def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict
         },
     )
     (context.out / "started.json").unlink()
+    shutil.rmtree(context.out / SCRATCH, ignore_errors=True)
 
 
 def _parts(stage: Stage, context: Context) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from factory.files import read_json
 from factory.hardware import Machine
 from factory.progress import Progress
 from factory.records import read_rows
-from factory.stage import Context
+from factory.stage import SCRATCH, Context
 
 
 def project_labelled_positions_only() -> None:
@@ -64,7 +64,7 @@ def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Ma
         if key not in known:
             raise FactoryError(f"[{context.stage}.trainer]: {kind.__name__} has no '{key}'.", suggest(key, known))
     defaults: dict[str, Any] = {
-        "output_dir": str(context.out / "checkpoints"),
+        "output_dir": str(context.out / SCRATCH),
         "num_train_epochs": 1,  # the order of rows already holds every epoch
         "train_sampling_strategy": "sequential",
         "per_device_train_batch_size": section.batch,
@@ -94,7 +94,7 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Watch(context)())
-    last = _last_checkpoint(context.out / "checkpoints")
+    last = _last_checkpoint(context.out / SCRATCH)
     if last:
         context.say(f"    going on from {last.name}")
     started = time.monotonic()
@@ -113,7 +113,7 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
 
 
 def save_adapter(trainer: Any, tokenizer: Any, context: Context, before: dict[str, Any]) -> None:
-    """Save the adapter in PEFT's layout beside the chat template it was trained with, then drop the checkpoints."""
+    """Save the adapter in PEFT's layout beside the chat template it was trained with."""
     after = lora_weights(trainer.model)
     still = [name for name, weight in after.items() if name in before and bool((weight == before[name]).all())]
     if not after or len(still) == len(after):
@@ -124,7 +124,6 @@ def save_adapter(trainer: Any, tokenizer: Any, context: Context, before: dict[st
     trainer.model.save_pretrained(adapter, selected_adapters=["default"])
     tokenizer.save_pretrained(adapter)
     (adapter / "README.md").unlink(missing_ok=True)
-    shutil.rmtree(context.out / "checkpoints", ignore_errors=True)
 
 
 def lora_weights(model: Any) -> dict[str, Any]:

@@ -45,4 +45,4 @@ def run(context: Context) -> dict[str, Any]:
     return {"note": note, "pairs": len(pairs), "dtype": machine.dtype, **told}
 
 
-STAGE = Stage("dpo", run, reads=("sft", "prefer"), settings=("dpo",))
+STAGE = Stage("dpo", run, reads=("sft", "prefer"), settings=("dpo", "prefer.min_pairs"))

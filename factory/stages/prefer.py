@@ -75,4 +75,4 @@ def _pair(context: Context, example: Example, found: Answer) -> Preference | Non
     )
 
 
-STAGE = Stage("prefer", run, reads=("curate", "sft"), settings=("prefer",), watches=code_parts)
+STAGE = Stage("prefer", run, reads=("curate", "sft"), settings=("prefer", "evaluate.batch"), watches=code_parts)

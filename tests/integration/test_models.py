@@ -34,7 +34,7 @@ FAMILIES = {  # which architecture a name of the catalog has
     "gemma-2": "gemma2", "gemma-3": "gemma3_text", "phi-3": "phi3", "phi-4-mini": "phi3", "smollm3": "smollm3",
     "minicpm3": "minicpm3",
 }  # fmt: skip
-FOREIGN = {"minicpm4-0.5b"}  # transformers 5.23 knows no `minicpm`: it needs the code in its own repository
+FOREIGN: set[str] = set()  # architectures that need code from their own repository: none in the catalog
 
 
 @pytest.fixture(autouse=True)

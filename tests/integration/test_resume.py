@@ -36,8 +36,9 @@ def same_weights(cwd: Path, whole: Path, stage: str) -> bool:
     return sha256(cwd / file) == sha256(whole / file)
 
 
-def exists(path: Path) -> Callable[[], bool]:
-    return path.exists
+def written(path: Path) -> Callable[[], bool]:
+    """Whether a JSON file is there to its last brace: existing alone can mean opened a moment ago."""
+    return lambda: path.exists() and path.read_text(encoding="utf-8").rstrip().endswith("}")
 
 
 def test_killed_once_in_every_stage(whole: Path, fresh: Path) -> None:
@@ -79,7 +80,7 @@ def test_killed_from_outside_after_a_checkpoint(whole: Path, fresh: Path, stage:
         factory(fresh, "build", "toy", "--until", "prefer")
     checkpoints = fresh / RUN / stage / "checkpoints"
     command = Command(fresh, "build", "toy", "--until", stage)
-    command.kill_when(exists(checkpoints / f"checkpoint-{first}" / "trainer_state.json"))
+    command.kill_when(written(checkpoints / f"checkpoint-{first}" / "trainer_state.json"))
     assert not (fresh / RUN / stage / "adapter").exists()
     text = factory(fresh, "build", "toy", "--until", stage)
     assert actions(text)[stage] == "resume"
