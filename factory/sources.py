@@ -25,17 +25,20 @@ def fetch_git(address: str) -> Path:
                 _git(folder, "init", "--quiet")
                 _git(folder, "remote", "add", "origin", url)
             _git(folder, "fetch", "--quiet", "origin")
+            if not _git(folder, "rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}", may_fail=True):
+                raise FactoryError(f"{url} has no commit {commit}.", "Check it with: git log")
             _git(folder, "checkout", "--quiet", "--detach", commit)
             (folder / ".git" / "factory-done").touch()
     return folder
 
 
-def _git(folder: Path, *arguments: str) -> None:
+def _git(folder: Path, *arguments: str, may_fail: bool = False) -> bool:
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, env=environment)
     except FileNotFoundError:
         raise FactoryError("git is not installed.", "Install git, or give a folder.") from None
-    if done.returncode:
+    if done.returncode and not may_fail:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise FactoryError(f"git {arguments[0]} failed: {reason}", "Check the address, the commit and the network.")
+    return done.returncode == 0

@@ -14,11 +14,11 @@ from factory.training import fit, lora_weights, project_labelled_positions_only,
 
 def run(context: Context) -> dict[str, Any]:
     settings = context.config.sft
+    quiet_libraries()
     machine = inspect_machine()
     for line in machine.lines():
         context.say(f"    {line}")
     folder = base_folder(context.config.base, settings.quantization, context.say)
-    quiet_libraries()
 
     import torch
     from datasets import Dataset, disable_progress_bars
