@@ -83,7 +83,7 @@ class Gates:
 class Evaluate:
     """How the frozen eval set is answered and judged."""
 
-    batch: int = 16  # questions answered at once
+    batch: int = 32  # questions answered at once
     resamples: int = 2000  # bootstrap resamples behind each 95% interval
     max_items: int = 0  # eval items per task, the same sample every time; 0: all
     gates: Gates = field(default_factory=Gates)

@@ -280,6 +280,19 @@ def add_adapter(model: PreTrainedModel, adapter: Path, trainable: bool = False) 
     return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
 
 
+def load_answering(folder: Path, quantization: str, adapter: Path | None) -> tuple[Any, Any]:
+    """Model and tokenizer for answering: the base, or the base with an adapter.
+
+    In fp32 the adapter is merged into the weights: the same answers without two more products per layer and token. In
+    shorter types merging would round it away, so it stays beside them.
+    """
+    model, tokenizer = load_base(folder, quantization)
+    if adapter is None:
+        return model, tokenizer
+    tuned = add_adapter(model, adapter)
+    return (tuned if inspect_machine().native_bf16 else tuned.merge_and_unload()), tokenizer
+
+
 def quiet_libraries() -> None:
     """No telemetry, no weight-loading bars: the factory says what is going on itself. Called before the first import."""
     import warnings

@@ -10,7 +10,7 @@ from factory.domain import Domain
 from factory.errors import FactoryError, suggest
 from factory.files import read_json
 from factory.generate import Question, answer
-from factory.models import add_adapter, load_base
+from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import read_rows, write_records
 from factory.stage import Say, manifest
@@ -33,9 +33,8 @@ def predict_file(domain: str, run: str, file: Path, output: Path, model: str, sa
     manifest(folder, "sft")
     base = read_json(folder / "sft" / "base.json")
     name = _resolve(folder, model)
-    loaded, tokenizer = load_base(Path(base["path"]), plugin.config.sft.quantization)
-    if name != "base":
-        loaded = add_adapter(loaded, folder / name / "adapter")
+    adapter = folder / name / "adapter" if name != "base" else None
+    loaded, tokenizer = load_answering(Path(base["path"]), plugin.config.sft.quantization, adapter)
     answers = answer(
         loaded,
         tokenizer,

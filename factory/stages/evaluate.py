@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from factory.baselines import BASELINES
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
-from factory.models import add_adapter, load_base
+from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Prediction, read_records, write_records
 from factory.stage import Context, Stage, code_parts
@@ -50,21 +49,16 @@ def _as_item(context: Context, example: Example) -> EvalItem:
 
 
 def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], adapters: list[str]) -> None:
-    """Every model answers what it has not answered yet; one base in memory, adapters switched."""
-    wanted = [(name, name, items) for name in ["base", *adapters]]
-    wanted += [(f"{name}.dev", name, dev) for name in adapters if dev]
-    missing = [row for row in wanted if not _path(context, row[0]).exists()]
-    if not missing:
-        return
+    """Every model answers what it has not answered yet: the eval items, and each adapter the dev rows too."""
     base = read_json(context.input("sft") / "base.json")
-    model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization)
-    model = add_adapter(model, context.input("sft") / "adapter")
-    if "dpo" in adapters:
-        model.load_adapter(str(context.input("dpo") / "adapter"), adapter_name="dpo")
-    for file, name, rows in missing:
-        if name != "base":
-            model.set_adapter("default" if name == "sft" else name)
-        with model.disable_adapter() if name == "base" else nullcontext():
+    for name in ["base", *adapters]:
+        files = {name: items} | ({f"{name}.dev": dev} if dev and name != "base" else {})
+        missing = {file: rows for file, rows in files.items() if not _path(context, file).exists()}
+        if not missing:
+            continue
+        adapter = context.input(name) / "adapter" if name != "base" else None
+        model, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
+        for file, rows in missing.items():
             answers = answer(
                 model,
                 tokenizer,
@@ -73,7 +67,7 @@ def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], ad
                 stop=base["stop"],
                 progress=Progress(context.say, f"evaluate {file}", len(rows)),
             )
-        _judge(context, file, rows, answers)
+            _judge(context, file, rows, answers)
 
 
 def _path(context: Context, name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 from factory.files import read_json
 from factory.generate import Answer, Question, answer
-from factory.models import add_adapter, load_base
+from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import Example, Preference, read_records, write_records
 from factory.stage import Context, Stage, code_parts
@@ -19,8 +19,8 @@ def run(context: Context) -> dict[str, Any]:
     settings = context.config.prefer
     examples = _spread(read_records(context.input("curate") / "train.jsonl", Example), settings.max_prompts)
     base = read_json(context.input("sft") / "base.json")
-    model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization)
-    model = add_adapter(model, context.input("sft") / "adapter")
+    adapter = context.input("sft") / "adapter"
+    model, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
     tasks = {task.name: task for task in context.domain.tasks()}
     answers = answer(
         model,
