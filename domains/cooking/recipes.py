@@ -31,14 +31,14 @@ TASKS_EN = (
     Task("timing", "How long, how hot", "number", "{input}\nWhat belongs in the gap?", max_new_tokens=12),
     Task("course", "Course", "choice", "{input}\nWhich course is it?", tuple(COURSES), max_new_tokens=8),
     Task("cuisine", "Cuisine", "choice", "{input}\nWhich cuisine is it?", CUISINES, max_new_tokens=8),
-    Task("recipe", "Whole recipe", "recipe", "Write the recipe for {input}.", max_new_tokens=320),
+    Task("recipe", "Whole recipe", "recipe", "Write the recipe for {input}.", max_new_tokens=256),
 )
 TASKS_ZH = (
     Task("ingredients", "食材清单", "ingredients", "列出{input}的食材。", max_new_tokens=80),
     Task("next_step", "下一步", "rouge_l", "{input}\n下一步做什么？", max_new_tokens=48),
     Task("timing", "时间与火候", "number", "{input}\n空格里应填什么？", max_new_tokens=12),
     Task("course", "菜品分类", "choice", "{input}\n属于哪一类？", tuple(COURSES_ZH.values()), max_new_tokens=8),
-    Task("recipe", "完整菜谱", "recipe", "写出{input}的菜谱。", max_new_tokens=320),
+    Task("recipe", "完整菜谱", "recipe", "写出{input}的菜谱。", max_new_tokens=256),
 )
 
 HEADINGS = {"en": ("Ingredients", "Directions"), "zh": ("食材", "步骤")}
