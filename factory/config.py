@@ -84,6 +84,7 @@ class Evaluate:
     """How the frozen eval set is answered and judged."""
 
     batch: int = 32  # questions answered at once
+    no_repeat_ngram: int = 0  # free answers of every model never repeat a run of so many tokens; 0: they may
     resamples: int = 2000  # bootstrap resamples behind each 95% interval
     max_items: int = 0  # eval items per task, the same sample every time; 0: all
     gates: Gates = field(default_factory=Gates)
@@ -136,7 +137,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
-    "evaluate.batch": (1, 4096), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
+    "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
 }  # fmt: skip
 _CHOICES = {
     "language": ("en", "zh"),

@@ -50,10 +50,15 @@ def answer(
     batch: int = 16,
     stop: Sequence[str] = (),
     temperature: float = 0.0,
+    no_repeat_ngram: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Answer]:
-    """Answer every question, in order; greedy at temperature 0."""
+    """Answer every question, in order; greedy at temperature 0.
+
+    `no_repeat_ngram`: a free answer repeats no run of so many tokens, its own or the question's (0: it may). It keeps small
+    models out of loops.
+    """
     import torch
 
     texts = [tokenizer.apply_chat_template(q.prompt, tokenize=False, add_generation_prompt=True) for q in questions]
@@ -63,7 +68,9 @@ def answer(
     done = 0
     for rows in _batches(questions, texts, batch):
         question = questions[rows[0]]
-        answers = _answer_batch(model, tokenizer, [texts[row] for row in rows], question, stop, temperature)
+        answers = _answer_batch(
+            model, tokenizer, [texts[row] for row in rows], question, stop, temperature, no_repeat_ngram
+        )
         for row, text in zip(rows, answers, strict=True):
             found[row] = text
         done += len(rows)
@@ -86,7 +93,13 @@ def _batches(questions: Sequence[Question], texts: Sequence[str], size: int) -> 
 
 
 def _answer_batch(
-    model: Any, tokenizer: Any, texts: list[str], question: Question, stop: Sequence[str], temperature: float
+    model: Any,
+    tokenizer: Any,
+    texts: list[str],
+    question: Question,
+    stop: Sequence[str],
+    temperature: float,
+    no_repeat: int,
 ) -> list[Answer]:
     import torch
 
@@ -100,6 +113,8 @@ def _answer_batch(
         extra = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     if question.task and question.task.choices:
         extra["prefix_allowed_tokens_fn"] = _Constraint(tokenizer, question.task, width, ends)
+    else:
+        extra["no_repeat_ngram_size"] = no_repeat
     with torch.inference_mode():
         output = model.generate(
             **inputs, max_new_tokens=question.max_new_tokens, eos_token_id=ends, pad_token_id=ends[0], **extra

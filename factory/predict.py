@@ -41,6 +41,7 @@ def predict_file(domain: str, run: str, file: Path, output: Path, model: str, sa
         questions,
         batch=plugin.config.evaluate.batch,
         stop=base["stop"],
+        no_repeat_ngram=plugin.config.evaluate.no_repeat_ngram,
         progress=Progress(say, "answer", len(questions)),
     )
     return write_records(

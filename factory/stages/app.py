@@ -49,6 +49,7 @@ def settings(config: Config, tasks: list[Task], best: str, base: dict[str, Any])
         "best": best,
         "base": Path(base["name"]).name,
         "stop": base["stop"],
+        "no_repeat_ngram": config.evaluate.no_repeat_ngram,
     }
 
 
@@ -104,6 +105,6 @@ STAGE = Stage(
     "app",
     run,
     reads=("sft", "dpo", "evaluate"),
-    settings=("name", "title", "language", "description", "system_prompt", "app"),
+    settings=("name", "title", "language", "description", "system_prompt", "app", "evaluate.no_repeat_ngram"),
     watches=_watches,
 )

@@ -65,6 +65,7 @@ def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], ad
                 [Question(item.prompt, context.domain.task(item.task)) for item in rows],
                 batch=context.config.evaluate.batch,
                 stop=base["stop"],
+                no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
                 progress=Progress(context.say, f"evaluate {file}", len(rows)),
             )
             _judge(context, file, rows, answers)

@@ -28,6 +28,7 @@ def run(context: Context) -> dict[str, Any]:
         [Question(example.prompt, tasks[example.task]) for example in examples],
         batch=context.config.evaluate.batch,
         stop=base["stop"],
+        no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
         temperature=settings.temperature,
         seed=context.config.seed,
         progress=Progress(context.say, "prefer question", len(examples)),
@@ -75,4 +76,10 @@ def _pair(context: Context, example: Example, found: Answer) -> Preference | Non
     )
 
 
-STAGE = Stage("prefer", run, reads=("curate", "sft"), settings=("prefer", "evaluate.batch"), watches=code_parts)
+STAGE = Stage(
+    "prefer",
+    run,
+    reads=("curate", "sft"),
+    settings=("prefer", "evaluate.batch", "evaluate.no_repeat_ngram"),
+    watches=code_parts,
+)

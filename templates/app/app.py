@@ -53,7 +53,7 @@ class Demo:
         self.scores: dict[str, Any] = _read(folder / "scoreboard.json")
         self.words = WORDS[self.app["language"]]
         self.tasks = {task["name"]: task for task in self.app["tasks"] if task["template"]}
-        self.engine = Engine(folder, self.app["stop"])
+        self.engine = Engine(folder, self.app["stop"], self.app["no_repeat_ngram"])
         self.jobs: dict[str, Job] = {}
 
     def accept(self, text: str, kind: str, compare: bool, turns: list[Turn], request: gr.Request) -> list[Any]:

@@ -21,9 +21,10 @@ class TooLong(Exception):
 class Engine:
     """Loads in a thread of its own; answers one question at a time."""
 
-    def __init__(self, folder: Path, stop: list[str]) -> None:
+    def __init__(self, folder: Path, stop: list[str], no_repeat_ngram: int = 0) -> None:
         self.folder = folder
         self.stop = stop
+        self.no_repeat_ngram = no_repeat_ngram
         self.ready = threading.Event()
         self.error = ""
         self._lock = threading.Lock()
@@ -115,6 +116,7 @@ class Engine:
             "stopping_criteria": StoppingCriteriaList([_Stopper(stop)]),
             "max_new_tokens": MAX_NEW_TOKENS,
             "do_sample": False,
+            "no_repeat_ngram_size": self.no_repeat_ngram,
             "eos_token_id": ends,
             "pad_token_id": ends[0],
         }
