@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def majority(task: Task, train: Sequence[Example], items: Sequence[EvalItem]) ->
 def ngram(task: Task, train: Sequence[Example], items: Sequence[EvalItem]) -> list[str]:
     """Character n-grams (1 to 3, TF-IDF): logistic regression where the answer is a label, else the nearest question's answer.
 
-    The regression's strength C is chosen by cross-validation on the training rows.
+    The regression's strength C and whether rare labels weigh more are chosen by cross-validation on the training rows.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -33,19 +34,36 @@ def ngram(task: Task, train: Sequence[Example], items: Sequence[EvalItem]) -> li
     asked = vectorizer.transform([item.question for item in items])
     answers = [example.answer for example in train]
     if task.choices:
-        return _regression(seen, answers, asked)
+        return _regression(*_in_the_span_of(seen, asked), answers)
     nearest = np.asarray((asked @ seen.T).argmax(axis=1)).ravel()
     return [answers[row] for row in nearest.tolist()]
 
 
-def _regression(seen: object, answers: list[str], asked: object) -> list[str]:
+def _in_the_span_of(seen: Any, asked: Any) -> tuple[Any, Any]:
+    """The same rows in an orthonormal basis of the training rows' span: (n, features) become (n, at most n), dense.
+
+    A regularized linear model's weights lie in that span, so that its answers stay the same, and a thousand columns are
+    fitted instead of a hundred thousand. Above a few thousand rows the sparse matrices are cheaper and come back as they are.
+    """
+    if seen.shape[0] > _MOST_DENSE:
+        return seen, asked
+    gram = (seen @ seen.T).toarray()
+    values, vectors = np.linalg.eigh(gram)
+    basis = vectors[:, values > 1e-9] / np.sqrt(values[values > 1e-9])
+    return gram @ basis, (asked @ seen.T).toarray() @ basis
+
+
+_MOST_DENSE = 4000
+
+
+def _regression(seen: Any, asked: Any, answers: list[str]) -> list[str]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, KFold
 
     if len(answers) < 6:  # too few for folds
         return [str(answer) for answer in LogisticRegression(C=10.0, max_iter=1000).fit(seen, answers).predict(asked)]
-    strengths = {"C": [1.0, 10.0, 100.0]}
-    search = GridSearchCV(LogisticRegression(max_iter=1000), strengths, cv=KFold(3, shuffle=True, random_state=0))
+    settings = {"C": [1.0, 10.0, 100.0], "class_weight": [None, "balanced"]}
+    search = GridSearchCV(LogisticRegression(max_iter=1000), settings, cv=KFold(3, shuffle=True, random_state=0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         search.fit(seen, answers)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import FactoryError, suggest
 from factory.files import lock, read_json, sha256, write_json
 from factory.hardware import Machine, inspect_machine, keep_freed_memory
+from factory.packed import pack_linears
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -283,14 +284,15 @@ def add_adapter(model: PreTrainedModel, adapter: Path, trainable: bool = False) 
 def load_answering(folder: Path, quantization: str, adapter: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer for answering: the base, or the base with an adapter.
 
-    In fp32 the adapter is merged into the weights: the same answers without two more products per layer and token. In
-    shorter types merging would round it away, so it stays beside them.
+    In fp32 the adapter is merged into the weights, and these are packed: the same answers, sooner. In shorter types merging
+    would round the adapter away, so it stays beside them.
     """
     model, tokenizer = load_base(folder, quantization)
-    if adapter is None:
+    if adapter is not None:
+        model = add_adapter(model, adapter)
+    if inspect_machine().native_bf16:
         return model, tokenizer
-    tuned = add_adapter(model, adapter)
-    return (tuned if inspect_machine().native_bf16 else tuned.merge_and_unload()), tokenizer
+    return pack_linears(model if adapter is None else model.merge_and_unload()), tokenizer
 
 
 def quiet_libraries() -> None:

@@ -51,3 +51,21 @@ def test_ngram_gives_the_nearest_question_s_answer_where_answers_are_free() -> N
 @pytest.mark.parametrize("rows", [[], TRAIN[:1], TRAIN[:2], [TRAIN[0], TRAIN[-1]]], ids=["none", "one", "alike", "two"])
 def test_few_rows_are_no_crash(name: str, rows: list[Example]) -> None:
     assert len(BASELINES[name](KIND, rows, [item("apple")])) == 1
+
+
+def test_the_regression_answers_the_same_in_the_span_of_its_rows() -> None:
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    from factory.baselines import _in_the_span_of
+
+    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3))
+    seen = vectorizer.fit_transform([row.question for row in TRAIN])
+    asked = vectorizer.transform(["an apple", "hammer time", "something else", ""])
+    found = []
+    for left, right in ((seen, asked), _in_the_span_of(seen, asked)):
+        model = LogisticRegression(C=3.0, max_iter=5000, tol=1e-8).fit(left, [row.answer for row in TRAIN])
+        found.append(model.predict_proba(right))
+    np.testing.assert_allclose(*found, atol=1e-5)
+    assert _in_the_span_of(seen, asked)[0].shape[1] <= len(TRAIN) < seen.shape[1]

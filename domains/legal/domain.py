@@ -20,7 +20,7 @@ from . import rules
 class Legal(Domain):
     """Chinese law: the embedded sample in data/, or a source folder with statutes and task files."""
 
-    options: ClassVar[Mapping[str, Any]] = {"cut": 100, "add_sample": True}
+    options: ClassVar[Mapping[str, Any]] = {"cut": 120, "add_sample": True}
 
     def tasks(self) -> Sequence[Task]:
         return _tasks(self.folder)
@@ -60,16 +60,25 @@ class Legal(Domain):
             yield passage_of(document, text, number, article=article)
 
     def examples(self, passages: Sequence[Passage]) -> Iterator[Example]:
+        wanted = self.config.tasks or [task.name for task in self.tasks()]
         for passage in passages:
             if passage.meta["kind"] == "row":
                 task = self.task(passage.meta["task"])
                 if answer := rules.answer(task.name, passage.meta["answer"]):
                     yield self.make_example(task, passage, passage.text, answer)
-            elif "recital" in self.config.tasks or not self.config.tasks:
-                law = re.sub(r"\(.*?\)", "", passage.title)
-                yield self.make_example(
-                    self.task("recital"), passage, f"{law}{passage.meta['article']}的内容是什么？", passage.text
-                )
+                if task.name in ("articles", "term"):  # these rows name the charge: one more case for the charge task
+                    facts, charges = rules.named_charge(passage.text)
+                    if charges and all(charge in self.task("charge").choices for charge in charges.split(";")):
+                        yield self.make_example(self.task("charge"), passage, facts, charges)
+                continue
+            law = re.sub(r"\(.*?\)", "", passage.title)
+            if "recital" in wanted:
+                question = f"{law}{passage.meta['article']}的内容是什么？"
+                yield self.make_example(self.task("recital"), passage, question, passage.text)
+            if law == "刑法" and "charge" in wanted:
+                offences = rules.offences(passage.meta["article"], passage.text, _charges(self.folder))
+                for number, (definition, charges) in enumerate(offences):
+                    yield self.make_example(self.task("charge"), passage, definition, charges, number)
 
     def eval_items(self, passages: Sequence[Passage], source: Path | None) -> Iterable[EvalItem]:
         if source is None:
@@ -88,7 +97,16 @@ class Legal(Domain):
 
 
 @cache
-def _tasks(folder: Path) -> tuple[Task, ...]:
-    """The tasks; the charges that exist are read from the Criminal Law's table in data/charges.tsv."""
+def _charges(folder: Path) -> dict[str, list[str]]:
+    """The charges of each article of the Criminal Law (264; 120之一), from data/charges.tsv."""
     rows = [line.split("\t") for line in read_text(folder / "data" / "charges.tsv").splitlines()[1:] if line.strip()]
-    return rules.tasks(tuple(dict.fromkeys(charge for _, charge in rows)))
+    found: dict[str, list[str]] = {}
+    for article, charge in rows:
+        found.setdefault(article, []).append(charge)
+    return found
+
+
+@cache
+def _tasks(folder: Path) -> tuple[Task, ...]:
+    """The tasks; the charge task's labels are the charges that exist."""
+    return rules.tasks(tuple(dict.fromkeys(charge for charges in _charges(folder).values() for charge in charges)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from factory.domain import Task
 from factory.scorers import token_f1
@@ -56,12 +56,76 @@ def answer(task: str, text: str) -> str:
 
 
 def shorten(task: str, text: str, cut: int) -> str:
-    """Without the field's name; a long text keeps `cut` characters at either end (charges and articles stand at the end)."""
+    """Without the field's name; a long text keeps `cut` characters at either end (charges and articles stand at the end).
+
+    Facts for a charge lose an indictment's set phrases first, so that what happened fits.
+    """
     text = re.sub(r"^(?:句子|事实|咨询)[:：]", "", text.strip())
     text = re.sub(r"\s*\r?\n\s*", " ", text)
+    if task == "charge":
+        text = _FORMULAS.sub("", text)
+        text = re.sub(r"[，。、；：,]{2,}", lambda run: "。" if "。" in run[0] else run[0][-1], text).lstrip(
+            "，。、；：, "
+        )
     if task in ("recital", "topic", "entities", "marriage") or len(text) <= 2 * cut:
         return text
     return f"{text[:cut]}…{text[-cut:]}"
+
+
+# What every indictment says, whatever was done: who accuses, when, which evidence, which law, "the facts are clear".
+_FORMULAS = re.compile(
+    "|".join(
+        (
+            r"[^，。；]{0,12}(?:人民检察院|公诉机关|检察机关)[^，。；]{0,8}?指控[，,：:]?",
+            r"《?中华人民共和国刑法》?",
+            r"[×xX]{2,}",
+            r"第?[（(][一二三四五六七八九十]+[）)]项",
+            r"犯罪?事实清楚[，,]?",
+            r"证据(?:确实|确凿)?[、，]?充分[，,]?",
+            r"追究[^，。；]{0,6}刑事责任",
+            r"(?:提请|请求|诉请|建议)(?:本院)?[^。；]{0,12}(?:判处|惩处|判决)",
+            r"[之的]规定",
+            r"其行为[已均]*(?:触犯|构成)了?",
+            r"\d{4}年\d{1,2}月\d{1,2}日(?:\d{1,2}时许?)?",
+            r"上述[^。]{0,120}(?:证据|证实|证明)[^。]*。",
+            r"(?:就此|为证实|为证明|针对上述|为支持)[^。]{0,200}证据[^。]*。",
+            r"[^。；]{0,60}(?:证人证言|户籍证明|鉴定意见|勘验笔录)[^。；]*[。；]",
+            r"被告人",
+        )
+    )
+)
+
+
+def named_charge(text: str) -> tuple[str, str]:
+    """(facts, charges) of a case that names its charge after the facts, as inputs of the articles and term tasks do."""
+    facts, _, rest = text.partition("罪名:")
+    return facts.strip(), re.split(r"[。\n]|法条", rest, maxsplit=1)[0].strip()
+
+
+def offences(article: str, text: str, charges: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """(definition, charge) of an article of the Criminal Law, up to the penalty; `charges` by article number (120之一)."""
+    match = re.fullmatch(r"第(.+)条(之.)?", article)
+    names = charges.get(f"{_number(match[1])}{match[2] or ''}", ()) if match else ()
+    paragraphs = [line.strip() for line in text.splitlines() if line.strip()]
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:  # the paragraph that shares most of the charge's characters defines it
+        found[max(paragraphs, key=lambda line: len(set(name) & set(line)))].append(name)
+    for paragraph, names_here in found.items():
+        if len(names_here) > 2:  # one sentence for a dozen charges (放火、决水、爆炸…) tells none of them
+            continue
+        definition = re.split(r"的?[，,]?(?:对[^，。]{0,30})?[，,]处", paragraph, maxsplit=1)[0][:100]
+        yield definition, ";".join(names_here)
+
+
+def _number(text: str) -> int:
+    """A Chinese numeral below a thousand."""
+    total = digit = 0
+    for sign in text:
+        if sign in (units := {"十": 10, "百": 100}):
+            total, digit = total + (digit or 1) * units[sign], 0
+        else:
+            digit = "零一二三四五六七八九".find(sign)
+    return total + digit
 
 
 def articles(text: str) -> Iterator[tuple[str, str]]:

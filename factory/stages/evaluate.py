@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,20 @@ def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], ad
             continue
         adapter = context.input(name) / "adapter" if name != "base" else None
         model, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
-        for file, rows in missing.items():
-            answers = answer(
+        together = [item for rows in missing.values() for item in rows]  # one pass: fuller batches
+        answers = iter(
+            answer(
                 model,
                 tokenizer,
-                [Question(item.prompt, context.domain.task(item.task)) for item in rows],
+                [Question(item.prompt, context.domain.task(item.task)) for item in together],
                 batch=context.config.evaluate.batch,
                 stop=base["stop"],
                 no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
-                progress=Progress(context.say, f"evaluate {file}", len(rows)),
+                progress=Progress(context.say, f"evaluate {name}", len(together)),
             )
-            _judge(context, file, rows, answers)
+        )
+        for file, rows in missing.items():
+            _judge(context, file, rows, list(islice(answers, len(rows))))
 
 
 def _path(context: Context, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,8 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tiny import tiny_model
 
-from .toy import actions, environment
+from .toy import STAGES, actions, environment
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -125,3 +127,18 @@ def test_an_installed_wheel_works_from_an_empty_folder(installed: Path, tmp_path
         "ingest": "run",
         "curate": "run",
     }
+
+
+def test_an_installed_wheel_builds_the_embedded_cooking_whole(installed: Path, tmp_path: Path) -> None:
+    """Every stage on the shipped recipes; the base is a tiny random model, so that it takes seconds."""
+    base, cwd = tiny_model(tmp_path / "base"), tmp_path / "empty"
+    cwd.mkdir()
+    settings = [
+        f"base={base}", "sft.epochs=0.1", "sft.quantization=none", "prefer.max_prompts=12", "prefer.min_pairs=1",
+        "dpo.epochs=0.5", "evaluate.max_items=2", "evaluate.resamples=100", "curate.dev_most=6",
+    ]  # fmt: skip
+    text = run(installed, cwd, "build", "cooking", *(part for value in settings for part in ("--set", value)))
+    assert actions(text) == dict.fromkeys(STAGES, "run")
+    scores = json.loads(run(installed, cwd, "report", "cooking", "--json"))["models"]
+    assert set(scores) == {"base", "sft", "dpo", "best", "ngram", "majority"}
+    assert (cwd / "runs/cooking/default/app/app.py").exists()

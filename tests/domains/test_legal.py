@@ -1,0 +1,89 @@
+"""The legal domain's rules on texts shaped like its sources."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from factory.domains.legal import rules
+
+from factory.domain import load_domain
+from factory.records import Example
+
+STATUTE = """# 中华人民共和国刑法
+
+<!-- INFO END -->
+
+## 第五章　侵犯财产罪
+
+第一百零三条 组织、策划、实施分裂国家、破坏国家统一的，对首要分子或者罪行重大的，处无期徒刑或者十年以上有期徒刑。
+
+煽动分裂国家、破坏国家统一的，处五年以下有期徒刑、拘役、管制或者剥夺政治权利。
+
+第一百一十四条 放火、决水、爆炸以及投放毒害性物质，尚未造成严重后果的，处三年以上十年以下有期徒刑。
+
+第二百六十四条 盗窃公私财物，数额较大的，或者多次盗窃的，处三年以下有期徒刑，并处或者单处罚金。
+"""
+CASE = "事实:某县人民检察院指控，2014年3月25日9时许，被告人张某撬锁进入李某家中，窃得现金三千元。公诉机关认为，犯罪事实清楚，证据确实、充分，应当追究其刑事责任。"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "刑法.md").write_text(STATUTE, encoding="utf-8")
+    rows = [
+        {"task": "3-1", "index": 1, "input": CASE + "\r\n罪名:盗窃。", "answer": "法条:刑法第264条"},
+        {"task": "3-4", "index": 2, "input": CASE + "\r\n罪名:盗窃。法条:刑法第264条", "answer": "刑期:8个月"},
+        {"task": "3-4", "index": 3, "input": CASE + "\r\n罪名:没有这个罪名。法条:刑法第264条", "answer": "刑期:8个月"},
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return tmp_path
+
+
+def examples(source: Path, *overrides: str) -> list[Example]:
+    domain = load_domain("legal", ["options.add_sample=false", *overrides])
+    passages = [passage for document in domain.documents(source) for passage in domain.passages(document)]
+    return list(domain.examples(passages))
+
+
+def test_rows_that_name_a_charge_and_the_criminal_law_teach_the_charge_task(source: Path) -> None:
+    charges = [(row.question, row.answer) for row in examples(source) if row.task == "charge"]
+    asked = [question.split("\n")[1].removeprefix("事实：") for question, _ in charges]
+    assert [answer for _, answer in charges].count(
+        "盗窃"
+    ) == 3  # two cases and article 264; an unknown charge is left out
+    assert ("盗窃公私财物，数额较大的，或者多次盗窃", "盗窃") in zip(
+        asked, [answer for _, answer in charges], strict=True
+    )
+    assert [answer for _, answer in charges if "分裂国家" in answer] == ["分裂国家", "煽动分裂国家"]
+    assert not any("放火" in answer for _, answer in charges)  # one paragraph for many charges teaches none of them
+    assert not any("264" in question or "处三年" in question for question, _ in charges)
+    assert len({row.id for row in examples(source)}) == len(examples(source))
+
+
+def test_tasks_that_were_not_asked_for_get_no_examples_from_statutes(source: Path) -> None:
+    assert {
+        row.task for row in examples(source, "tasks=['topic']") if row.provenance["source"].endswith(".md")
+    } == set()
+    recited = [row for row in examples(source, "tasks=['recital']") if row.task == "recital"]
+    assert recited[-1].answer.startswith("盗窃公私财物")
+
+
+def test_set_phrases_of_an_indictment_are_left_out_of_the_facts() -> None:
+    kept = rules.shorten("charge", CASE, 200)
+    assert kept.startswith("张某撬锁进入李某家中，窃得现金三千元。")
+    assert not any(phrase in kept for phrase in ("检察院", "2014年", "证据", "刑事责任"))
+    assert rules.shorten("focus", CASE, 200).startswith("某县人民检察院指控")
+    assert rules.shorten("focus", "一" * 500, 100) == "一" * 100 + "…" + "一" * 100
+
+
+@pytest.mark.parametrize(
+    ("text", "charges"),
+    [
+        ("打人。\r\n罪名:故意伤害;开设赌场。法条:刑法第234条", "故意伤害;开设赌场"),
+        ("打人。\r\n罪名:故意伤害", "故意伤害"),
+        ("打人。", ""),
+    ],
+)
+def test_named_charge(text: str, charges: str) -> None:
+    assert rules.named_charge(text) == ("打人。", charges)
