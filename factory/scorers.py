@@ -14,7 +14,7 @@ Scorer = Callable[[str, Sequence[str]], float]
 
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _TOKEN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+", re.UNICODE)
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:\s*/\s*(\d+))?")
+_NUMBER = re.compile(r"(?:(\d+)\s+(?=\d+/\d))?(\d+(?:\.\d+)?)(?:\s*/\s*(\d+))?")
 
 
 def normalize(text: str) -> str:
@@ -85,25 +85,60 @@ def _bag_f1(found: list[str], wanted: list[str]) -> float:
 
 
 def numbers(text: str) -> list[float]:
-    """The numbers of a text in order; fractions such as 1/2 are read as one number."""
-    found = _NUMBER.findall(unicodedata.normalize("NFKC", text).replace("⁄", "/"))
-    return [float(top) / float(below) if below and float(below) else float(top) for top, below in found]
+    """The numbers of a text in order; 1/2, ½ and 1 ½ are read as one number each."""
+    found = _NUMBER.findall(_plain(text))
+    return [
+        float(whole or 0) + (float(top) / float(below) if below and float(below) else float(top))
+        for whole, top, below in found
+    ]
+
+
+def _plain(text: str) -> str:
+    """Full-width and fraction characters as ASCII; 1½ as 1 1/2, where NFKC alone makes it 11/2."""
+    text = re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])", " ", text)
+    return unicodedata.normalize("NFKC", text).replace("⁄", "/")
 
 
 def number(prediction: str, references: Sequence[str], tolerance: float = 0.1) -> float:
-    """1 when the first number is within 10% of the reference's range of numbers ("10-12 minutes"), and no unit is wrong."""
-    found = numbers(prediction)
-    return max((_near(found, prediction, reference, tolerance) for reference in references), default=0.0)
+    """1 when the first number is within 10% of the reference's range of numbers ("10-12 minutes"), in its unit or none.
+
+    Times and temperatures are converted: 90 minutes is 1 hour 30 minutes, 350 °F is 177 °C.
+    """
+    return max((_near(prediction, reference, tolerance) for reference in references), default=0.0)
 
 
-def _near(found: list[float], prediction: str, reference: str, tolerance: float) -> float:
-    wanted = numbers(reference)
-    if not found or not wanted or _unit(prediction) not in ("", _unit(reference)):
+def _near(prediction: str, reference: str, tolerance: float) -> float:
+    prediction, reference = _in_minutes(prediction), _in_minutes(reference)
+    found, wanted, unit = numbers(prediction), numbers(reference), _unit(reference)
+    if not found or not wanted:
         return 0.0
+    value = _convert(found[0], _unit(prediction) or unit, unit)
     low, high = min(wanted), max(wanted)
-    return float(low * (1 - tolerance) - 1e-9 <= found[0] <= high * (1 + tolerance) + 1e-9)
+    return float(value is not None and low * (1 - tolerance) - 1e-9 <= value <= high * (1 + tolerance) + 1e-9)
 
 
+def _in_minutes(text: str) -> str:
+    """Hours that minutes follow, as minutes: "1 hour 30 minutes" is one time, not two numbers."""
+    return _HOURS_MINUTES.sub(lambda match: f"{float(match[1]) * 60 + float(match[2]):g} minutes", _plain(text))
+
+
+_HOURS_MINUTES = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(?:hours?|hrs?|h|个?小时)(?:\s+and)?[\s,，]*(\d+)\s*(?:min(?:ute)?s?|分钟?)", re.IGNORECASE
+)
+
+
+def _convert(value: float, unit: str, wanted: str) -> float | None:
+    """`value` in the wanted unit; None where the units measure different things."""
+    if unit == wanted:
+        return value
+    if unit in _SECONDS and wanted in _SECONDS:
+        return value * _SECONDS[unit] / _SECONDS[wanted]
+    if (unit, wanted) == ("fahrenheit", "celsius"):
+        return (value - 32) / 1.8
+    return value * 1.8 + 32 if (unit, wanted) == ("celsius", "fahrenheit") else None
+
+
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _UNITS = {
     "second": r"\d\s*(?:s\b|sec|秒)", "minute": r"\d\s*(?:min|分)", "hour": r"\d\s*(?:h\b|hr|hour|小时)",
     "day": r"\d\s*(?:day|天)", "month": r"\d\s*(?:month|个月)", "fahrenheit": r"\d\s*(?:°|º|degrees?)?\s*f\b",
@@ -112,7 +147,7 @@ _UNITS = {
 
 
 def _unit(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).lower()
+    text = _plain(text).lower()
     found = [(match.start(), name) for name, form in _UNITS.items() if (match := re.search(form, text))]
     return min(found)[1] if found else ""
 

@@ -79,6 +79,7 @@ def test_token_f1_ignores_order_and_counts_repetition() -> None:
 
 def test_numbers() -> None:
     assert numbers("1/2 cup, 3.5 g, １２分钟") == [0.5, 3.5, 12.0]
+    assert numbers("1½ cups, 2 1/4 tsp, 11/2") == [1.5, 2.25, 5.5]
     assert numbers("½") == [0.5] and numbers("1/0") == [1.0] and numbers("none") == []
 
 
@@ -91,6 +92,9 @@ def test_numbers() -> None:
         ("2 hrs", "2 hours", 1), ("2小时", "2 小时", 1), ("350 F", "350°F", 1), ("350°C", "350°F", 0),
         ("180度", "180℃", 1), ("180 °C", "180 degrees C", 1), ("ten", "10 minutes", 0), ("10", "ten", 0),
         ("30 minutes or 2 hours", "30 minutes", 1), ("3 hours", "3 months", 0), ("3个月", "3 months", 1),
+        ("60 minutes", "1 hour", 1), ("1小时30分钟", "90 minutes", 1), ("1 hour and 30 mins", "1 1/2 hours", 1),
+        ("1½ hours", "90 minutes", 1), ("20 hours", "1 hour 30 minutes", 0), ("177°C", "350°F", 1), ("350°F", "180℃", 1),
+        ("90 seconds", "1-2 minutes", 1), ("10 minutes", "350°F", 0),
     ],
 )  # fmt: skip
 def test_number_with_ranges_and_units(prediction: str, reference: str, score: float) -> None:

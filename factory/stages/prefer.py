@@ -82,4 +82,5 @@ STAGE = Stage(
     reads=("curate", "sft"),
     settings=("prefer", "evaluate.batch", "evaluate.no_repeat_ngram"),
     watches=code_parts,
+    version=2,  # what the number scorer accepts
 )
