@@ -67,6 +67,9 @@ def main() -> None:
         if debug:
             raise
         print(f"Error: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        print(
+            "  Mend that path (does it exist, may you write there, is the disk full?), then run again.", file=sys.stderr
+        )
         sys.exit(1)
 
 

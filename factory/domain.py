@@ -101,13 +101,14 @@ class Domain:
     def option(self, name: str) -> Any:
         return self.config.options.get(name, self.options[name])
 
-    def task(self, name: str) -> Task:
-        """A task by name or alias."""
+    def task(self, name: str, where: str = "") -> Task:
+        """A task by name or alias; `where` (file:line) begins the error for an unknown one."""
         for task in self.tasks():
             if name == task.name or name in task.aliases:
                 return task
         raise FactoryError(
-            f"Domain '{self.config.name}' has no task '{name}'.", suggest(name, [task.name for task in self.tasks()])
+            f"{where + ': ' if where else ''}domain '{self.config.name}' has no task '{name}'.",
+            suggest(name, [task.name for task in self.tasks()]),
         )
 
     def active(self) -> list[Task]:
@@ -136,7 +137,7 @@ class Domain:
                 references = row["reference"] if isinstance(row["reference"], list) else [row["reference"]]
                 if not all(isinstance(text, str) for text in (row["id"], row["task"], row["input"], *references)):
                     raise FactoryError(f"{where}: id, task, input and reference must be texts.", form)
-                task = self.task(row["task"])
+                task = self.task(row["task"], where)
                 scorer = row.get("scorer", task.scorer)
                 self.scorer(scorer, where)
                 provenance = {"file": path.name, "document": row.get("document", "")}

@@ -157,4 +157,6 @@ def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
     return gates
 
 
-STAGE = Stage("evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=2)
+STAGE = Stage(
+    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=2
+)
