@@ -97,15 +97,14 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
     last = _last_checkpoint(context.out / SCRATCH)
     if last:
         context.say(f"    going on from {last.name}")
-    started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     rows = [row for _, row in read_rows(context.out / "log.jsonl")]
     if trainer.state.global_step == 0 or not rows:
         raise FactoryError(f"{context.stage}: no training step was made.", "Too few rows? See the curate stage.")
     return {
         "steps": trainer.state.global_step,
-        "tokens": int(rows[-1].get("tokens") or 0),
-        "seconds": round(time.monotonic() - started, 1),
+        "tokens": rows[-1]["tokens"],
+        "seconds": rows[-1]["seconds"],
         "first_loss": rows[0]["loss"],
         "final_loss": round(sum(row["loss"] for row in rows[-5:]) / len(rows[-5:]), 4),
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
@@ -165,7 +164,8 @@ class _Watch:
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 kept = [row for _, row in read_rows(path) if row["step"] <= state.global_step] if path.exists() else []
                 path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-                self.started, self.tokens = time.monotonic(), int(kept[-1]["tokens"] or 0) if kept else 0
+                self.started = time.monotonic()
+                self.before = kept[-1] if kept else {"tokens": 0, "seconds": 0.0}  # TRL counts anew after a resume
                 self.progress = Progress(context.say, f"{context.stage} step", state.max_steps)
                 self.progress.start_at(state.global_step)
 
@@ -180,12 +180,14 @@ class _Watch:
                     )
                 seconds = time.monotonic() - self.started
                 tokens = int(float(logs.get("num_tokens", 0)))
-                row = {"step": state.global_step, "steps": state.max_steps, "loss": round(loss, 4),
-                       "learning_rate": float(logs.get("learning_rate", 0)), "tokens": tokens, "seconds": round(seconds, 1)}  # fmt: skip
+                row = {
+                    "step": state.global_step, "steps": state.max_steps, "loss": round(loss, 4),
+                    "learning_rate": float(logs.get("learning_rate", 0)), "tokens": self.before["tokens"] + tokens,
+                    "seconds": round(self.before["seconds"] + seconds, 1),
+                }  # fmt: skip
                 row |= {key: float(logs[key]) for key in ("rewards/accuracies", "rewards/margins") if key in logs}
                 with open(path, "a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
-                speed = max(0, tokens - self.tokens) / max(seconds, 1e-9)
-                self.progress.at(state.global_step, f"loss {loss:.3f}, {speed:.0f} tokens/s")
+                self.progress.at(state.global_step, f"loss {loss:.3f}, {tokens / max(seconds, 1e-9):.0f} tokens/s")
 
         return Callback()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,9 @@ def test_killed_from_outside_after_a_checkpoint(whole: Path, fresh: Path, stage:
     assert actions(text)[stage] == "resume"
     assert "going on from checkpoint-" in text
     assert same_weights(fresh, whole, stage)
+    log = [json.loads(line) for line in (fresh / RUN / stage / "log.jsonl").read_text().splitlines()]
+    for count in ("step", "tokens", "seconds"):  # they go on from the checkpoint's, not from nothing
+        assert [row[count] for row in log] == sorted(row[count] for row in log)
 
 
 def test_a_half_written_checkpoint_is_passed_over(whole: Path, fresh: Path) -> None:
