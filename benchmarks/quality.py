@@ -4,7 +4,7 @@
     python benchmarks/quality.py --data ../shared/data --only legal
 
 The embedded samples need no data: python benchmarks/quality.py --only embedded
-Results are written to benchmarks/results/quality-<name>.json and .md; builds lie in runs/ and are skipped when up to date.
+Results are written to benchmarks/results/quality-<name>.json and .md and into the READMEs' tables; builds lie in runs/ and are skipped when up to date.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -68,6 +69,19 @@ def write(name: str, domain: str, folder: Path, wall: float) -> None:
     )
     (RESULTS / f"quality-{name}.md").write_text(table(result), encoding="utf-8")
     sys.stdout.write(table(result))
+    for page in ("README.md", "README.zh-CN.md"):
+        path = RESULTS.parents[1] / page
+        path.write_text(inserted(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def inserted(page: str) -> str:
+    """A README with each table between its marks as the results have it; a test compares."""
+
+    def fresh(match: re.Match[str]) -> str:
+        table = (RESULTS / f"{match[2]}.md").read_text(encoding="utf-8")
+        return f"{match[1]}\n{table}{match[3]}"
+
+    return re.sub(r"(<!-- table: ([\w-]+) -->)\n.*?(<!-- end -->)", fresh, page, flags=re.DOTALL)
 
 
 def _processor() -> str:

@@ -1,0 +1,21 @@
+"""The READMEs' tables are the measured ones."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_tables_are_those_of_the_results(page: str) -> None:
+    spec = importlib.util.spec_from_file_location("quality", ROOT / "benchmarks" / "quality.py")
+    assert spec and spec.loader
+    quality = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quality)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") == 3
+    assert quality.inserted(text) == text, "run: python benchmarks/quality.py, or quality.write for the run that changed"
