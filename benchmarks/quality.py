@@ -51,7 +51,9 @@ def write(name: str, domain: str, folder: Path, wall: float) -> None:
     scores = json.loads((folder / "evaluate" / "scores.json").read_text(encoding="utf-8"))
     stages = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/manifest.json")}
     sft = stages["sft"]
-    seconds = {stage: manifest["seconds"] for stage, manifest in stages.items()}
+    seconds = {  # a stage that was broken off tells in its summary what all its parts took
+        stage: max(manifest["seconds"], manifest["summary"].get("seconds", 0)) for stage, manifest in stages.items()
+    }
     result = {
         "name": name,
         "domain": domain,
