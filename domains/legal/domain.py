@@ -48,7 +48,7 @@ class Legal(Domain):
                         'A row is {"task": ..., "input": ..., "answer": ...}.',
                     )
                 name = f"{prefix}/{path.relative_to(root).with_suffix('').as_posix()}/{row.get('index', number)}"
-                meta = {"kind": "row", "task": self.task(task).name, "answer": row["answer"]}
+                meta = {"kind": "row", "task": self.task(task, f"{path}:{number}").name, "answer": row["answer"]}
                 yield Document(name, row["input"], "", "zh", license, str(path), split, meta)
 
     def passages(self, document: Document) -> Iterator[Passage]:

@@ -9,6 +9,7 @@ import pytest
 from factory.domains.legal import rules
 
 from factory.domain import load_domain
+from factory.errors import FactoryError
 from factory.records import Example
 
 STATUTE = """# 中华人民共和国刑法
@@ -87,3 +88,10 @@ def test_set_phrases_of_an_indictment_are_left_out_of_the_facts() -> None:
 )
 def test_named_charge(text: str, charges: str) -> None:
     assert rules.named_charge(text) == ("打人。", charges)
+
+
+def test_an_unknown_task_is_named_with_its_file_and_line(source: Path) -> None:
+    with (source / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"task": "9-9", "input": CASE, "answer": "盗窃"}) + "\n")
+    with pytest.raises(FactoryError, match=r"train\.jsonl:4: domain 'legal' has no task '9-9'"):
+        examples(source)
