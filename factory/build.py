@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from factory.errors import FactoryError, suggest
 from factory.files import read_json, write_json
 from factory.models import find_base
 from factory.pipeline import stages
+from factory.plan import Plan, plan_sft, work_of
+from factory.records import Example, read_records
 from factory.stage import Context, Decision, Say, Stage, decide, run_stages
 
 RUNS = Path("runs")
@@ -47,6 +50,27 @@ def plan_run(order: Order) -> list[Decision]:
     """What `build_run` would do, with reasons; writes nothing."""
     chain, context, _ = _prepare(order)
     return list(decide(chain, context, _forced(chain, order.force)))
+
+
+def plan_training(
+    order: Order, machine: str = "", base: str = "", price_per_hour: float | None = None, say: Say = print
+) -> Plan:
+    """The plan of a run's SFT on this machine, or on one described as `machine`; writes nothing that lasts.
+
+    Rows come from the run where they are up to date, else ingest and curate run in a temporary folder.
+    """
+    from factory.hardware import inspect_machine, other_machine
+
+    settings = order.settings if not base else [*(order.settings or []), f"base={base}"]
+    chain, context, _ = _prepare(replace(order, until="curate", settings=settings))
+    where = other_machine(machine) if machine else inspect_machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        if any(decision.action != "skip" for decision in decide(chain, context, [])):
+            context = replace(context, run_dir=Path(scratch), say=say)
+            run_stages(chain, context, [], lambda: None)
+        examples = read_records(context.run_dir / "curate" / "train.jsonl", Example)
+    work = work_of(context.config.base, examples, context.config.language)
+    return plan_sft(context.config, where, work, measure=not machine, price_per_hour=price_per_hour)
 
 
 def open_run(domain: str, run: str) -> Path:

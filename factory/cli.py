@@ -124,6 +124,41 @@ def build(
         say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(run))
 
 
+@app.command()
+def plan(
+    domain: DomainName,
+    run: RunName = "default",
+    source: Source = "",
+    task: Tasks = None,
+    settings: Set = None,
+    base: Annotated[str, typer.Option(help="Another base model; its size is known without a download.")] = "",
+    machine: Annotated[str, typer.Option(help="Another machine: 8gb-laptop, 64gb-cpu, 24gb-gpu, 2x24gb-gpu.")] = "",
+    price_per_hour: Annotated[float | None, typer.Option(help="What an hour of the machine costs.", min=0)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON and nothing else.")] = False,
+) -> None:
+    """Say how the training would run on this machine or another, what it needs and how long it takes, and why.
+
+    Nothing is downloaded and nothing is written.
+
+    Examples:
+
+      factory plan cooking
+
+      factory plan legal --machine 24gb-gpu --base llama-3.1-8b-instruct
+    """
+    import dataclasses
+
+    from factory.build import Order, plan_training
+
+    order = Order(domain, run, source, task, settings)
+    made = plan_training(order, machine, base, price_per_hour, (lambda _: None) if as_json else say)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(made), ensure_ascii=False, indent=2))
+        return
+    for line in made.lines():
+        say(line)
+
+
 @app.command("eval")
 def evaluate(
     domain: DomainName, run: RunName = "default", source: Source = "", task: Tasks = None, settings: Set = None

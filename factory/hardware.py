@@ -5,10 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from factory.errors import FactoryError
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Machine:
     memory_gb: float
     native_bf16: bool
     gpu: str = ""
-    gpu_memory_gb: float = 0.0
+    gpu_memory_gb: float = 0.0  # of each
+    gpus: int = 1
 
     @property
     def dtype(self) -> str:
@@ -30,13 +35,29 @@ class Machine:
         """
         return "bfloat16" if self.native_bf16 else "float32"
 
+    @property
+    def why_dtype(self) -> str:
+        return "native bf16" if self.native_bf16 else "no native bf16: fp32 is many times faster here"
+
     def lines(self) -> list[str]:
-        where = f"GPU {self.gpu}, {self.gpu_memory_gb:.0f} GB" if self.gpu else "no GPU"
-        reason = "native bf16" if self.native_bf16 else "no native bf16: fp32 is many times faster here"
-        return [
-            f"{self.processor}, {self.cores} cores, {self.memory_gb:.0f} GB memory, {where}",
-            f"compute type {self.dtype} ({reason})",
-        ]
+        many = f"{self.gpus} x " if self.gpus > 1 else ""
+        where = f"{many}GPU {self.gpu}, {self.gpu_memory_gb:.0f} GB" if self.gpu else "no GPU"
+        cores = f"{self.cores} cores, " if self.cores else ""
+        memory = f"{self.memory_gb:.0f} GB memory, " if self.memory_gb else ""
+        return [f"{self.processor}, {cores}{memory}{where}", f"compute type {self.dtype} ({self.why_dtype})"]
+
+
+def other_machine(text: str) -> Machine:
+    """A machine described as 8gb-laptop, 64gb-cpu, 24gb-gpu or 2x24gb-gpu; its GPUs multiply in bf16."""
+    found = re.fullmatch(r"(?:(\d+)x)?(\d+)gb-(gpu|laptop|cpu)", text.lower().replace(" ", "-"))
+    if not found or int(found[2]) == 0 or found[1] == "0" or (found[1] and found[3] != "gpu"):
+        raise FactoryError(
+            f"--machine {text} says no machine.", "Write 8gb-laptop, 64gb-cpu, 24gb-gpu, 80gb-gpu or 2x24gb-gpu."
+        )
+    count, memory = int(found[1] or 1), int(found[2])
+    if found[3] == "gpu":
+        return Machine("another machine", 0, 0, True, f"of {memory} GB", memory, count)
+    return Machine(f"another machine ({found[3]})", 0, memory, False)
 
 
 def inspect_machine(with_gpu: bool = True) -> Machine:
@@ -46,6 +67,16 @@ def inspect_machine(with_gpu: bool = True) -> Machine:
     native = bf16 if gpu else bool({"amx_bf16", "avx512_bf16"} & flags)
     return Machine(name, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
                    psutil.virtual_memory().total / 2**30, native, gpu, gpu_memory)  # fmt: skip
+
+
+def peak_memory_gb() -> float:
+    """The most that this process has held so far, in GB of 10^9 bytes: on the GPU where there is one, else resident."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return float(torch.cuda.max_memory_reserved()) / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def keep_freed_memory() -> None:

@@ -52,6 +52,7 @@ class BaseModel:
     chat_template: str = ""
     stop: list[str] = field(default_factory=list)
     download_mb: int = 0
+    config: dict[str, Any] = field(default_factory=dict)  # what of config.json decides the size
 
 
 def catalog() -> dict[str, BaseModel]:

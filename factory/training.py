@@ -15,7 +15,7 @@ from typing import Any
 from factory.config import Dpo, Sft
 from factory.errors import FactoryError, suggest
 from factory.files import read_json
-from factory.hardware import Machine
+from factory.hardware import Machine, peak_memory_gb
 from factory.progress import Progress
 from factory.records import read_rows
 from factory.stage import SCRATCH, Context
@@ -107,6 +107,7 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
         "seconds": rows[-1]["seconds"],
         "first_loss": rows[0]["loss"],
         "final_loss": round(sum(row["loss"] for row in rows[-5:]) / len(rows[-5:]), 4),
+        "peak_memory_gb": round(peak_memory_gb(), 2),
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
     }
 

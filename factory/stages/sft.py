@@ -7,6 +7,7 @@ from typing import Any
 from factory.files import write_json
 from factory.hardware import inspect_machine
 from factory.models import base_folder, find_base, load_base, quiet_libraries
+from factory.plan import plan_sft, require_fit, work_of
 from factory.records import Example, read_records
 from factory.stage import Context, Stage
 from factory.training import fit, lora_weights, project_labelled_positions_only, row_order, save_adapter, trainer_config
@@ -16,9 +17,15 @@ def run(context: Context) -> dict[str, Any]:
     settings = context.config.sft
     quiet_libraries()
     machine = inspect_machine()
-    for line in machine.lines():
-        context.say(f"    {line}")
+    examples = read_records(context.input("curate") / "train.jsonl", Example)
+    work = work_of(context.config.base, examples, context.config.language)
+    if work.estimated:  # say what does not fit before it is fetched
+        require_fit(plan_sft(context.config, machine, work, measure=False))
     folder = base_folder(context.config.base, settings.quantization, context.say)
+    work = work_of(context.config.base, examples, context.config.language)
+    plan = require_fit(plan_sft(context.config, machine, work))
+    for line in plan.lines():
+        context.say(f"    {line}")
 
     import torch
     from datasets import Dataset, disable_progress_bars
@@ -27,10 +34,8 @@ def run(context: Context) -> dict[str, Any]:
 
     disable_progress_bars()
     project_labelled_positions_only()
-    examples = read_records(context.input("curate") / "train.jsonl", Example)
     model, tokenizer = load_base(folder, settings.quantization, machine)
-    lengths = [_tokens(tokenizer, example) for example in examples]
-    order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
+    order = row_order(work.lengths, settings.batch, settings.epochs, context.config.seed)
     rows = Dataset.from_list(
         [{"prompt": examples[row].prompt, "completion": examples[row].completion} for row in order]
     )
@@ -41,7 +46,15 @@ def run(context: Context) -> dict[str, Any]:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    config = trainer_config(SFTConfig, settings, context, machine)
+    config = trainer_config(
+        SFTConfig,
+        settings,
+        context,
+        machine,
+        per_device_train_batch_size=plan.batch,
+        gradient_accumulation_steps=plan.accumulation,
+        gradient_checkpointing=plan.checkpointing,
+    )
     torch.manual_seed(context.config.seed)
     trainer = SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=lora)
     before = lora_weights(trainer.model)
@@ -52,21 +65,16 @@ def run(context: Context) -> dict[str, Any]:
         context.out / "base.json",
         {"name": context.config.base, "path": str(folder), "license": base.license, "stop": base.stop},
     )
-    quantization = settings.quantization if machine.gpu or settings.quantization == "none" else "nf4, unpacked once"
     note = f"{told['steps']} steps, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f}"
     return {
         "note": note,
         "base": context.config.base,
-        "quantization": quantization,
+        "quantization": plan.quantization,
         "dtype": machine.dtype,
-        "cut_rows": sum(length > settings.max_length for length in lengths),
+        "cut_rows": sum(length > settings.max_length for length in work.lengths),
+        "plan": {"memory_gb": plan.memory_gb, "minutes": plan.minutes, "batch": plan.batch},
         **told,
     }
-
-
-def _tokens(tokenizer: Any, example: Example) -> int:
-    text = tokenizer.apply_chat_template(example.prompt + example.completion, tokenize=False)
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _watches(context: Context) -> dict[str, str]:

@@ -221,3 +221,34 @@ def test_no_pair_leaves_dpo_out_and_the_report_says_so(work: Path, tmp_path: Pat
     file.write_text('{"prompt": "x"}\n', encoding="utf-8")
     told = factory(work, "predict", "toy", str(file), "-o", str(tmp_path / "out.jsonl"), "--model", "dpo", code=1)
     assert "no DPO adapter" in told
+
+
+def test_a_plan_before_any_build_writes_nothing(built: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(built / "domains", work / "domains")
+    before = tree(work)
+    plan = json.loads(factory(work, "plan", "toy", "--price-per-hour", "3", "--json"))
+    assert plan["fits"] and plan["rows"] == 144 and plan["steps"] == 18 and plan["minutes"] > 0 and plan["cost"] > 0
+    told = factory(work, "plan", "toy", "--machine", "24gb-gpu", "--base", "llama-3.1-8b-instruct")
+    assert "would fit" not in told and "GPU of 24 GB" in told
+    told = factory(work, "plan", "toy", "--machine", "8gb-laptop", "--base", "llama-3.1-8b-instruct")
+    assert "does not fit" in told and "a machine with" in told
+    assert tree(work) == before
+
+
+def test_the_build_keeps_what_was_planned_and_what_it_took(built: Path) -> None:
+    summary = manifest(built, "sft")["summary"]
+    assert summary["plan"]["batch"] == 8 and summary["plan"]["minutes"] > 0
+    assert 0.2 < summary["peak_memory_gb"] < 8
+
+
+def test_half_batches_twice_give_the_same_loss(work: Path) -> None:
+    whole = [row["loss"] for row in rows(work / RUN / "sft" / "log.jsonl")]
+    halves = ["sft.lora_dropout=0", "sft.trainer.per_device_train_batch_size=4", "sft.trainer.gradient_accumulation_steps=2"]  # fmt: skip
+    losses = []
+    for settings in (halves[:1], halves):
+        flags = [word for setting in settings for word in ("--set", setting)]
+        factory(work, "build", "toy", "--until", "sft", *flags)
+        losses.append([row["loss"] for row in rows(work / RUN / "sft" / "log.jsonl")])
+    assert losses[0] != whole  # without dropout
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)

@@ -1,0 +1,146 @@
+"""The plan: sizes counted, choices that follow from memory, other machines, what would fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import tiny_model
+
+from factory.config import Config
+from factory.errors import FactoryError
+from factory.hardware import Machine, other_machine
+from factory.models import catalog
+from factory.plan import GB, Plan, Size, Work, base_config, memory_gb, plan_sft, require_fit, size_of, work_of
+from factory.records import Example
+
+LAPTOP = Machine("a processor", 4, 16, False)
+WORK = Work([100] * 64, [20] * 64)
+
+
+def config(base: str, **sft: Any) -> Config:
+    plain = Config("toy", "Toy", "en", base)
+    return replace(plain, sft=replace(plain.sft, **sft))
+
+
+@pytest.mark.parametrize("name", catalog())
+def test_the_catalog_knows_the_size_of_every_base(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))  # from the catalog alone
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(base_config(name))
+    assert sum(weight.numel() for weight in model.parameters()) == catalog()[name].parameters
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3_text", "qwen3"])
+def test_what_is_kept_for_the_way_back_is_what_a_real_model_keeps(tmp_path: Path, architecture: str) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_model(tmp_path / "tiny", architecture, hidden_size=64, intermediate_size=192)
+    size = size_of(base_config(str(folder)), 4, 64)
+    base = AutoModelForCausalLM.from_pretrained(folder)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).train()
+    weights = {weight.data_ptr() for weight in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    ids = torch.ones(2, 64, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        out = base.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    assert sum(kept.values()) / ids.numel() == pytest.approx(size.kept_bytes, rel=0.3)
+    assert size.kept_bytes_checkpointed < size.kept_bytes / 3
+    assert size.lora == sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    assert out.last_hidden_state.requires_grad
+
+
+def test_arithmetic_is_counted_as_by_hand(tmp_path: Path) -> None:
+    size = size_of(base_config(str(tiny_model(tmp_path / "tiny"))), 4, 16)
+    attention = 4 * 8 * 16 * 4 * 2  # heads, width, length: two products, a multiplication and an addition, two layers
+    forward = 2 * (size.linear + size.lora) + attention
+    assert 1.9 * forward < size.flops < 3 * forward  # frozen weights take no gradient of their own
+
+
+def test_a_smaller_memory_halves_the_batch_then_drops_activations_then_refuses() -> None:
+    base = "smollm2-135m-instruct"
+    size = size_of(base_config(base), 16, 96)
+    sizes = {rows: memory_gb(size, LAPTOP, "nf4", rows * 100, False) for rows in (8, 4, 1)}
+    checked = memory_gb(size, LAPTOP, "nf4", 100, True)
+    assert sizes[8] > sizes[4] > sizes[1] > checked
+
+    def plan(limit: float) -> Plan:
+        return plan_sft(config(base), replace(LAPTOP, memory_gb=limit / 0.9 * GB / 2**30), WORK, measure=False)
+
+    for limit, rows, checkpointing, fits in [
+        (sizes[8] + 0.01, 8, False, True),
+        (sizes[4] + 0.01, 4, False, True),
+        ((checked + sizes[1]) / 2, 8, True, True),
+        (checked / 2, 1, True, False),
+    ]:
+        made = plan(limit)
+        assert (made.checkpointing, made.fits) == (checkpointing, fits)
+        assert made.batch * made.accumulation == 8
+        assert made.batch == rows or checkpointing
+    with pytest.raises(FactoryError, match="needs about") as refused:
+        require_fit(plan(checked / 2))
+    assert "a machine with" in refused.value.hint
+
+
+def test_another_machine_and_base_are_planned_without_a_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    llama = config("llama-3.1-8b-instruct")
+    gpu = plan_sft(llama, other_machine("24gb-gpu"), WORK, measure=False)
+    assert gpu.fits and gpu.dtype == "bfloat16" and gpu.minutes is None and 6 < gpu.memory_gb < 15
+    laptop = plan_sft(llama, other_machine("8gb-laptop"), WORK, measure=False)
+    assert not laptop.fits and any("--base" in text for text in laptop.instead)
+    whole = plan_sft(
+        config("llama-3.1-8b-instruct", quantization="none"), other_machine("16gb-gpu"), WORK, measure=False
+    )
+    assert not whole.fits and "--set sft.quantization=nf4" in whole.instead
+    two = plan_sft(
+        config("llama-3.1-8b-instruct", quantization="none"), other_machine("2x16gb-gpu"), WORK, measure=False
+    )
+    assert two.memory_gb < whole.memory_gb
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("text", ["gpu", "0gb-gpu", "2x8gb-laptop", "24", "0x24gb-gpu", ""])
+def test_a_machine_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(FactoryError, match="says no machine"):
+        other_machine(text)
+
+
+def test_this_machine_is_timed_and_priced(tmp_path: Path) -> None:
+    base = str(tiny_model(tmp_path / "tiny"))
+    made = plan_sft(config(base), LAPTOP, WORK, price_per_hour=2.0)
+    assert made.minutes is not None and 0 < made.minutes < 5
+    assert made.cost == pytest.approx(made.minutes / 30)
+    assert made.rows == 128 and made.steps == 16 and made.tokens == 12800
+    assert [line.split()[0] for line in made.lines()][:3] == ["machine", "dtype", "quantization"]
+    assert all(key in made.reasons for key in ("dtype", "quantization", "batch", "threads", "memory", "time"))
+
+
+def test_tokens_are_counted_by_the_tokenizer_or_estimated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    row = Example("1", "t", [{"role": "user", "content": "Bake it"}], [{"role": "assistant", "content": "20 minutes"}])
+    exact = work_of(str(tiny_model(tmp_path / "tiny")), [row], "en")
+    assert not exact.estimated and exact.lengths[0] > exact.labelled[0] > 1
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path / "empty"))
+    rough = work_of("qwen3-8b", [row], "en")
+    assert rough.estimated and rough.lengths[0] > rough.labelled[0] > 1
+
+
+def test_sizes_are_of_known_bases_only(tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="Unknown base model"):
+        base_config("nothing-7b")
+    assert isinstance(size_of(base_config("smollm2-135m-instruct"), 8, 32), Size)
