@@ -11,6 +11,7 @@ from typing import Any
 from factory.domain import Domain, load_domain
 from factory.errors import FactoryError, suggest
 from factory.files import read_json, write_json
+from factory.hardware import inspect_machine, other_machine
 from factory.models import find_base
 from factory.pipeline import stages
 from factory.plan import Plan, plan_sft, work_of
@@ -59,18 +60,16 @@ def plan_training(
 
     Rows come from the run where they are up to date, else ingest and curate run in a temporary folder.
     """
-    from factory.hardware import inspect_machine, other_machine
-
-    settings = order.settings if not base else [*(order.settings or []), f"base={base}"]
-    chain, context, _ = _prepare(replace(order, until="curate", settings=settings))
+    chain, context, _ = _prepare(replace(order, until="curate"))
+    config = replace(context.config, base=base or context.config.base)
     where = other_machine(machine) if machine else inspect_machine()
     with tempfile.TemporaryDirectory() as scratch:
         if any(decision.action != "skip" for decision in decide(chain, context, [])):
             context = replace(context, run_dir=Path(scratch), say=say)
             run_stages(chain, context, [], lambda: None)
         examples = read_records(context.run_dir / "curate" / "train.jsonl", Example)
-    work = work_of(context.config.base, examples, context.config.language)
-    return plan_sft(context.config, where, work, measure=not machine, price_per_hour=price_per_hour)
+    work = work_of(config.base, examples, config.language)
+    return plan_sft(config, where, work, measure=not machine, price_per_hour=price_per_hour)
 
 
 def open_run(domain: str, run: str) -> Path:

@@ -39,6 +39,11 @@ class Machine:
     def why_dtype(self) -> str:
         return "native bf16" if self.native_bf16 else "no native bf16: fp32 is many times faster here"
 
+    @property
+    def threads(self) -> int:
+        """How many torch computes with: OMP_NUM_THREADS where it is set, else one for each core."""
+        return int(os.environ.get("OMP_NUM_THREADS") or self.cores)
+
     def lines(self) -> list[str]:
         many = f"{self.gpus} x " if self.gpus > 1 else ""
         where = f"{many}GPU {self.gpu}, {self.gpu_memory_gb:.0f} GB" if self.gpu else "no GPU"
@@ -74,6 +79,8 @@ def peak_memory_gb() -> float:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return float(torch.cuda.max_memory_reserved()) / 1e9
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / 1e9
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -77,10 +77,15 @@ def home() -> Path:
     return Path(os.environ.get("FACTORY_HOME") or Path.home() / ".cache" / "vertical-factory")
 
 
+def local_folder(base: BaseModel) -> Path:
+    """Where a base's transformers folder lies, or will lie once it is fetched."""
+    return Path(base.name) if base.source == "path" else home() / "models" / base.name
+
+
 def base_folder(name: str, quantization: str, say: Say = print) -> Path:
     """The transformers folder of a base, fetched and converted when it is not there yet."""
     base = find_base(name)
-    folder = Path(base.name) if base.source == "path" else home() / "models" / base.name
+    folder = local_folder(base)
     if base.source != "path":
         _once(folder, lambda out: _fetch(base, out, say))
     if quantization == "none" or inspect_machine().gpu:
@@ -246,17 +251,10 @@ def load_nf4(folder: Path, dtype: str) -> PreTrainedModel:
     return model
 
 
-def load_base(folder: Path, quantization: str, machine: Machine | None = None) -> tuple[PreTrainedModel, Any]:
-    """The model and tokenizer of a folder made by `base_folder`, in this machine's compute type."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a base's folder, with something to pad with; FactoryError where it has no chat template."""
+    from transformers import AutoTokenizer
 
-    quiet_libraries()
-    machine = machine or inspect_machine()
-    if not machine.gpu:
-        keep_freed_memory()
-    if not (folder / "config.json").exists():
-        raise FactoryError(f"The base model's folder {folder} is gone.", "Run the build again: it fetches the base.")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -264,12 +262,27 @@ def load_base(folder: Path, quantization: str, machine: Machine | None = None) -
         raise FactoryError(
             f"{folder} has no chat template.", "Choose an instruction-tuned base, or add chat_template.jinja."
         )
+    return tokenizer
+
+
+def load_base(folder: Path, quantization: str, machine: Machine | None = None) -> tuple[PreTrainedModel, Any]:
+    """The model and tokenizer of a folder made by `base_folder`, in this machine's compute type."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    quiet_libraries()
+    machine = machine or inspect_machine()
+    if not machine.gpu:
+        keep_freed_memory()
+    if not (folder / "config.json").exists():
+        raise FactoryError(f"The base model's folder {folder} is gone.", "Run the build again: it fetches the base.")
+    tokenizer = load_tokenizer(folder)
     if quantization == "nf4" and machine.gpu:
         return load_nf4(folder, machine.dtype), tokenizer
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, machine.dtype), local_files_only=True)
     if machine.gpu:
         model = model.to("cuda")
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or machine.cores))
+    torch.set_num_threads(machine.threads)
     return model, tokenizer
 
 

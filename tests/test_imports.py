@@ -12,7 +12,7 @@ from conftest import ROOT
 
 LEVELS = [
     ["errors"], ["files", "text", "progress"], ["records", "config", "scorers"], ["domain"],
-    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training"], ["plan"], ["stages"], ["pipeline"],
+    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training"], ["sizing"], ["plan"], ["stages"], ["pipeline"],
     ["sources", "doctor"], ["build"], ["predict"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

@@ -13,8 +13,9 @@ from factory.config import Config
 from factory.errors import FactoryError
 from factory.hardware import Machine, other_machine
 from factory.models import catalog
-from factory.plan import GB, Plan, Size, Work, base_config, memory_gb, plan_sft, require_fit, size_of, work_of
+from factory.plan import GB, Plan, Work, memory_gb, plan_sft, require_fit, work_of
 from factory.records import Example
+from factory.sizing import Size, base_config, size_of
 
 LAPTOP = Machine("a processor", 4, 16, False)
 WORK = Work([100] * 64, [20] * 64)

@@ -1,0 +1,183 @@
+"""What training a base costs, by counting and by a second of real work, before anything is downloaded or trained.
+
+Sizes are counted, not guessed: the base is laid out with LoRA on torch's meta device (shapes without numbers), one row goes
+forward and back, and torch's own hooks count its arithmetic and what is kept for the way back. Time comes from one layer of
+that base with random weights, at the batch and length that training will see.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from factory.errors import FactoryError
+from factory.hardware import Machine, keep_freed_memory
+from factory.models import find_base, local_folder, quiet_libraries
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one base costs with LoRA on all its linear layers; per token at one length where it says so."""
+
+    parameters: int
+    linear: int  # weights that NF4 rounds
+    lora: int
+    layers: int
+    kept_bytes: float  # for the way back, per token, in the compute type
+    kept_bytes_checkpointed: float
+    flops: float  # forward and back through the layers, per token
+    head_flops: float  # forward, again and back through the head, per labelled token
+
+
+def base_config(name: str) -> Any:
+    """The transformers config of a base: of its folder where it is here, else what the catalog knows of it."""
+    from transformers import AutoConfig
+
+    base = find_base(name)
+    folder = local_folder(base)
+    if (folder / "config.json").exists():
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    if base.config:
+        return AutoConfig.for_model(**base.config)
+    raise FactoryError(f"Nothing is known of the size of {name}.", f"Fetch it first: factory models pull {name}")
+
+
+def size_of(model: Any, lora_r: int, length: int) -> Size:
+    """Count a base with LoRA on the meta device; `model` is a transformers config. Nothing is allocated.
+
+    One layer and two are laid out: every further layer costs what the second adds. `length`: tokens of the row that is counted.
+    """
+    length = max(16, length // 8 * 8)
+    one, two = (_count(_shallow(model, layers).to_json_string(), lora_r, length) for layers in (1, 2))
+    whole = [first + (model.num_hidden_layers - 1) * (second - first) for first, second in zip(one, two, strict=True)]
+    parameters, linear, lora, kept, checkpointed, flops, head = whole
+    return Size(
+        int(parameters), int(linear), int(lora), model.num_hidden_layers, kept, checkpointed, flops, head_flops=6 * head
+    )
+
+
+def _shallow(model: Any, layers: int, **changes: Any) -> Any:
+    """The config with only so many layers."""
+    if getattr(model, "layer_types", None):
+        changes["layer_types"] = model.layer_types[:layers]
+    return type(model)(**{**model.to_dict(), "num_hidden_layers": layers, **changes})
+
+
+@lru_cache(maxsize=32)
+def _count(text: str, lora_r: int, length: int) -> tuple[float, ...]:
+    """Weights, those in linear layers, those trained; bytes kept a token, those with checkpointing; flops a token; the head."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import AutoConfig
+
+    settings = json.loads(text)
+    model = _with_lora(AutoConfig.for_model(settings.pop("model_type"), **settings), lora_r, "meta")
+    base = model.get_base_model()
+    adapted = [layer.base_layer for layer in model.modules() if hasattr(layer, "lora_A")]
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    ids = torch.zeros(1, length, dtype=torch.long, device="meta")
+    mask = torch.ones(1, 1, length, length, dtype=torch.bool, device="meta")
+    found: list[float] = []
+    for checkpointing in (False, True):
+        kept.clear()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+            model.enable_input_require_grads()
+        with FlopCounterMode(display=False) as counter:
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                out = base.get_decoder()(
+                    input_ids=ids, attention_mask=mask, position_ids=ids, use_cache=False
+                ).last_hidden_state
+            found.append(sum(kept.values()) / length)
+            if not checkpointing:
+                out.sum().backward()
+                flops = counter.get_total_flops() / length
+        del out
+    return (
+        sum(weight.numel() for weight in model.parameters()) - trained,
+        sum(layer.weight.numel() for layer in adapted),
+        trained,
+        *found,
+        flops,
+        base.get_output_embeddings().weight.numel(),
+    )
+
+
+def _with_lora(model: Any, lora_r: int, device: str) -> Any:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    quiet_libraries()
+    with torch.device(device):
+        base = AutoModelForCausalLM.from_config(model, dtype=torch.float32)
+        lora = LoraConfig(r=lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
+        return get_peft_model(base, lora).to(device).train()
+
+
+def second_of_work(
+    model: Any, lora_r: int, batch: int, length: int, labelled: float, machine: Machine, seconds: float = 1.0
+) -> float:
+    """Seconds that a row takes to train, from about a second of one layer and a slice of the head, times their number.
+
+    batch x length: the shape of a step; labelled: answer tokens per row. Sources of what is timed: the base's own layer class
+    in transformers with random weights, and a cross entropy over 8192 columns of the head.
+    """
+    import torch
+
+    torch.set_num_threads(machine.threads)
+    if not machine.gpu:
+        keep_freed_memory()
+    device = "cuda" if machine.gpu else "cpu"
+    small = _shallow(model, 1, vocab_size=64, pad_token_id=0)
+    layer = _with_lora(small, lora_r, device).to(getattr(torch, machine.dtype))
+    trunk = layer.get_base_model().get_decoder()
+    ids = torch.zeros(batch, length, dtype=torch.long, device=device)
+
+    def forward_and_back() -> None:
+        trunk(input_ids=ids, use_cache=False).last_hidden_state.sum().backward()
+
+    per_layer = _timed(forward_and_back, seconds * 0.7, device)
+    columns, vocabulary = 8192, model.vocab_size
+    head = torch.randn(columns, model.hidden_size, device=device, dtype=getattr(torch, machine.dtype))
+    rows = torch.randn(max(1, round(batch * labelled)), model.hidden_size, device=device, dtype=head.dtype)
+    rows.requires_grad_()
+    targets = torch.zeros(len(rows), dtype=torch.long, device=device)
+
+    def project_and_back() -> None:
+        with torch.no_grad():
+            (rows @ head.T).logsumexp(-1)
+        torch.nn.functional.cross_entropy(rows @ head.T, targets).backward()
+
+    per_slice = _timed(project_and_back, seconds * 0.3, device)
+    seconds_a_step: float = per_layer * model.num_hidden_layers + per_slice * vocabulary / columns
+    return seconds_a_step / batch
+
+
+def _timed(work: Callable[[], None], seconds: float, device: str) -> float:
+    """The median time of a call, after two to warm up."""
+    import torch
+
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])
