@@ -81,19 +81,49 @@ def test_a_smaller_memory_halves_the_batch_then_drops_activations_then_refuses()
     def plan(limit: float) -> Plan:
         return plan_sft(config(base), replace(LAPTOP, memory_gb=limit / 0.9 * GB / 2**30), WORK, measure=False)
 
-    for limit, rows, checkpointing, fits in [
-        (sizes[8] + 0.01, 8, False, True),
-        (sizes[4] + 0.01, 4, False, True),
-        ((checked + sizes[1]) / 2, 8, True, True),
-        (checked / 2, 1, True, False),
-    ]:
-        made = plan(limit)
-        assert (made.checkpointing, made.fits) == (checkpointing, fits)
-        assert made.batch * made.accumulation == 8
-        assert made.batch == rows or checkpointing
+    for limit, rows in [(sizes[8], 8), (sizes[4], 4), (sizes[1], 1)]:
+        made = plan(limit + 0.01)
+        assert (made.batch, made.accumulation, made.checkpointing, made.fits) == (rows, 8 // rows, False, True)
+    made = plan((checked + sizes[1]) / 2)
+    assert made.checkpointing and made.fits and made.batch * made.accumulation == 8
+    assert made.memory_gb <= made.limit_gb
+    made = plan(checked / 2)
+    assert (made.batch, made.checkpointing, made.fits) == (1, True, False)
     with pytest.raises(FactoryError, match="needs about") as refused:
         require_fit(plan(checked / 2))
     assert "a machine with" in refused.value.hint
+
+
+@pytest.mark.parametrize("batch", [1, 5, 6, 12])
+def test_part_batches_keep_the_rows_of_a_step(batch: int) -> None:
+    settings = config("smollm2-135m-instruct", batch=batch)
+    seen = set()
+    for tenths in range(14, 60):
+        made = plan_sft(settings, replace(LAPTOP, memory_gb=tenths / 10), WORK, measure=False)
+        assert made.batch * made.accumulation == batch
+        seen.add(made.batch)
+    assert seen >= {1, batch}
+
+
+def test_rows_shorter_than_a_few_tokens_are_planned() -> None:
+    laptop = other_machine("1gb-laptop")
+    made = plan_sft(config("smollm2-135m-instruct"), laptop, Work([3] * 8, [1] * 8), measure=False)
+    assert not made.fits and made.instead  # and other bases were tried at that length
+
+
+def test_threads_are_those_that_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert plan_sft(config("smollm2-135m-instruct"), LAPTOP, WORK, measure=False).threads == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert plan_sft(config("smollm2-135m-instruct"), LAPTOP, WORK, measure=False).threads == 4
+
+
+def test_a_base_without_a_chat_template_is_one_clear_line(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "tiny")
+    (folder / "chat_template.jinja").unlink()
+    row = Example("1", "t", [{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}])
+    with pytest.raises(FactoryError, match="no chat template"):
+        work_of(str(folder), [row], "en")
 
 
 def test_another_machine_and_base_are_planned_without_a_download(

@@ -252,3 +252,33 @@ def test_half_batches_twice_give_the_same_loss(work: Path) -> None:
         losses.append([row["loss"] for row in rows(work / RUN / "sft" / "log.jsonl")])
     assert losses[0] != whole  # without dropout
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+
+
+def test_a_plan_for_another_base_keeps_what_the_run_was_built_with(work: Path) -> None:
+    factory(work, "build", "toy", "--until", "curate", "--set", "sft.epochs=7")
+    told = json.loads(
+        factory(work, "plan", "toy", "--base", "smollm2-135m-instruct", "--machine", "64gb-cpu", "--json")
+    )
+    assert told["rows"] == 36 * 7 and told["base"] == "smollm2-135m-instruct"
+
+
+def test_training_follows_the_plan_and_refuses_what_does_not_fit(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from factory import plan
+    from factory.build import Order, build_run
+    from factory.errors import FactoryError
+    from factory.hardware import Machine
+    from factory.stages import sft
+
+    monkeypatch.chdir(work)
+    steps = manifest(work, "sft")["summary"]["steps"]
+    monkeypatch.setattr(sft, "inspect_machine", lambda: Machine("a small one", 1, 64, False))
+    monkeypatch.setattr(
+        plan, "memory_gb", lambda *given: 1.0 if given[3] <= 120 else 100.0
+    )  # four rows of some 30 tokens
+    build_run(Order("toy", until="sft", settings=["sft.lora_dropout=0"]), lambda _: None)
+    told = manifest(work, "sft")["summary"]
+    assert told["plan"]["batch"] < 8 and told["steps"] == steps
+    monkeypatch.setattr(plan, "memory_gb", lambda *_: 100.0)
+    with pytest.raises(FactoryError, match=r"needs about 100\.0 GB"):
+        build_run(Order("toy", until="sft", settings=["sft.lora_dropout=0.2"]), lambda _: None)
+    assert not (work / RUN / "sft" / "manifest.json").exists()
