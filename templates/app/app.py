@@ -77,7 +77,7 @@ class Demo:
         if job is None or job.taken:
             yield [gr.skip()] * 4
             return
-        job.taken, told = True, job.note
+        job.taken, told = True, ""
         try:
             for who in ("specialist", "base"):
                 for text, ended in self.ask(job, who, follow) if who in job.turn else ():
@@ -90,7 +90,7 @@ class Demo:
             told = self.words["error"].format(error=error)
         told = self.words["stopped"] if job.stop.is_set() else told
         self.close(job)
-        yield [notice(told), job.turns, *self.columns(job.turns)]
+        yield [notice(f"{job.note} {told}".strip()), job.turns, *self.columns(job.turns)]
 
     def ask(self, job: Job, who: str, follow: bool) -> Iterator[tuple[str, bool]]:
         messages = self.messages(job.turn, job.turns[:-1] if follow else [], who)
@@ -144,12 +144,12 @@ class Demo:
             return self.words["failed"].format(error=self.engine.error)
         return "" if self.engine.ready.is_set() else self.words["loading"]
 
-    def status(self) -> tuple[str, gr.Timer]:
-        """The line about the model, and the timer that asks for it, which ends with the loading."""
+    def status(self) -> tuple[str, gr.Timer, Any]:
+        """The line about the model, the timer that asks for it, and the notice: both end with the loading."""
         told = self.loading()
         kind = "failed" if self.engine.error else "loading" if told else "ready"
         line = f'<p class="status {kind}" role="status">{html.escape(told or self.words["ready"])}</p>'
-        return line, gr.Timer(active=kind == "loading")
+        return line, gr.Timer(active=kind == "loading"), gr.skip() if kind == "loading" else notice("")
 
 
 def notice(text: str) -> str:
@@ -168,18 +168,19 @@ def build(demo: Demo) -> gr.Blocks:
         timer = gr.Timer(1)
         with gr.Tabs():
             with gr.Tab(words["chat"]):
-                _chat(demo)
+                told = _chat(demo)
             with gr.Tab(words["scoreboard"]):
                 gr.HTML(scoreboard(demo.scores, words), elem_id="scores", padding=False)
         gr.HTML(f"<p>{html.escape(app['disclaimer'] or words['disclaimer'])}</p>", elem_id="disclaimer", padding=False)
         quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
-        timer.tick(demo.status, outputs=[status, timer], queue=False, **quiet)
-        page.load(demo.status, outputs=[status, timer], queue=False, **quiet)
+        timer.tick(demo.status, outputs=[status, timer, told], queue=False, **quiet)
+        page.load(demo.status, outputs=[status, timer, told], queue=False, **quiet)
         page.unload(demo.leave)
     return page.queue(max_size=MOST_WAITING, api_open=False, default_concurrency_limit=1)
 
 
-def _chat(demo: Demo) -> None:
+def _chat(demo: Demo) -> gr.HTML:
+    """The chat; returns the line that says what became of a question."""
     app, words = demo.app, demo.words
     turns = gr.State([], time_to_live=4 * 3600)
     with gr.Row(elem_id="answers"):
@@ -199,6 +200,7 @@ def _chat(demo: Demo) -> None:
             follow = gr.Checkbox(label=words["follow"], info=words["follow_info"], elem_id="follow")
     clear = gr.Button(words["clear"], size="sm", elem_id="clear")
     _wire(demo, turns, specialist, base, line, box, starters, kind, compare, follow, clear)
+    return line
 
 
 def _column(label: str, welcome: str, name: str, visible: bool = True) -> gr.Chatbot:

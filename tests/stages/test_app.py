@@ -76,7 +76,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The project's modules by their own names, as `python app.py` sees them."""
     monkeypatch.syspath_prepend(str(app.template()))
     yield
-    for name in ("scoreboard", "words", "engine"):
+    for name in ("app", "scoreboard", "words", "engine"):
         sys.modules.pop(name, None)
 
 
@@ -158,6 +158,22 @@ def test_scoreboard_escapes_every_name(load: None) -> None:
 
 
 # In the browser
+
+
+def test_the_notice_of_loading_ends_with_the_loading(load: None) -> None:
+    import importlib
+    import threading
+    from types import SimpleNamespace
+
+    page = importlib.import_module("app")
+    demo = page.Demo.__new__(page.Demo)
+    demo.words = importlib.import_module("words").WORDS["en"]
+    demo.engine = SimpleNamespace(ready=threading.Event(), error="")
+    line, _, told = demo.status()
+    assert "loading" in line and told != ""  # left as it is
+    demo.engine.ready.set()
+    line, _, told = demo.status()
+    assert "ready" in line and told == ""
 
 
 def make_tiny(base: Path, adapter: Path) -> None:
@@ -269,6 +285,7 @@ def ask_and_compare(page: Any, expect: Any) -> None:
     if send.inner_text() == "Stop":
         send.click()
     expect(send).to_have_text("Send", timeout=60_000)
+    expect(page.locator("#notice")).to_contain_text("4000")  # whatever became of the answer, the cut stays told
     page.locator("#starters button").first.click()
     expect(page.locator("#base")).to_contain_text("What is naan?")
     expect(page.locator("#base")).to_contain_text("not asked")
