@@ -36,7 +36,7 @@ class Order:
 
 def build_run(order: Order, say: Say) -> Path:
     """Bring a run up to date; return its folder."""
-    chain, context, notes = _prepare(order)
+    chain, context, notes = prepare(order)
     say(f"{context.run_dir}: {context.config.base}, source: {context.source or 'embedded sample'}")
     run_stages(
         chain,
@@ -49,7 +49,7 @@ def build_run(order: Order, say: Say) -> Path:
 
 def plan_run(order: Order) -> list[Decision]:
     """What `build_run` would do, with reasons; writes nothing."""
-    chain, context, _ = _prepare(order)
+    chain, context, _ = prepare(order)
     return list(decide(chain, context, _forced(chain, order.force)))
 
 
@@ -60,7 +60,7 @@ def plan_training(
 
     Rows come from the run where they are up to date, else ingest and curate run in a temporary folder.
     """
-    chain, context, _ = _prepare(replace(order, until="curate"))
+    chain, context, _ = prepare(replace(order, until="curate"))
     config = replace(context.config, base=base or context.config.base)
     where = other_machine(machine) if machine else inspect_machine()
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,7 +89,8 @@ def run_domain(domain: str, run: str) -> Domain:
     return load_domain(domain, _overrides(notes.get("tasks"), notes.get("settings")))
 
 
-def _prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
+def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
+    """The stages, the context and what the run remembers, for an order; writes nothing."""
     if not re.fullmatch(r"[\w.-]+", order.run) or order.run.startswith("."):
         raise FactoryError(f"'{order.run}' is no name for a run.", "Use letters, digits, '-', '_' and '.'.")
     folder = RUNS / order.domain / order.run

@@ -211,6 +211,102 @@ def status(domain: DomainName, run: RunName = "default") -> None:
     console.print(table)
 
 
+@app.command("new-domain")
+def new_domain(
+    name: Annotated[
+        str, typer.Argument(help="What to call it; Chinese is fine, the folder gets its pinyin.", metavar="NAME")
+    ],
+    docs: Annotated[
+        Path | None, typer.Option(help="Folder of documents (or one file); none: a sample to replace.")
+    ] = None,
+    lang: Annotated[str, typer.Option(help="zh or en; empty: as the documents are.")] = "",
+    base: Annotated[str, typer.Option(help="Base model: see 'factory models list'.")] = "",
+    title: Annotated[str, typer.Option(help="What people see; empty: the name.")] = "",
+    license: Annotated[str, typer.Option(help="What others may do with the documents.")] = "",
+    template: Annotated[Path | None, typer.Option("--from", help="Your own folder of templates (*.jinja).")] = None,
+    package: Annotated[bool, typer.Option("--package", help="Make an installable package ./NAME.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what would be written.")] = False,
+) -> None:
+    """Make a domain from a folder of documents: looks at them, proposes tasks, writes what a build needs.
+
+    Examples:
+
+      factory new-domain tea --docs ./tea-handbook
+
+      factory new-domain 茶叶 --docs ./资料 --yes
+    """
+    from factory.proposal import Wish, ask_for_missing, identifier, propose, show
+    from factory.scaffold import target_of, write_domain
+
+    target_of(identifier(name), package)
+    wish = Wish(name, docs, lang, base, title, license, template, package)
+    if not yes and not dry and sys.stdin.isatty():
+        wish = ask_for_missing(wish)
+    proposal = propose(wish, say)
+    show(proposal, wish, say)
+    if dry:
+        return
+    if not yes and sys.stdin.isatty() and not typer.confirm("Write it?", default=True):
+        raise typer.Exit
+    place = write_domain(proposal, wish)
+    say(f"\nWritten: {place}")
+    for line in _next_steps(proposal.name, place, package):
+        say(line)
+
+
+def _next_steps(name: str, place: Path, package: bool) -> list[str]:
+    first = [f"  pip install ./{place}           # then it is in 'factory domains' in any folder"] if package else []
+    return [
+        "Next:",
+        *first,
+        f"  factory build {name}           # trains and scores the specialist",
+        f"  factory demo {name}            # opens it in the browser; the page 'Review' is for the expert",
+        f"  factory check {name}           # looks the data over",
+    ]
+
+
+@app.command("update-domain")
+def update_domain_(
+    name: DomainName,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what would change.")] = False,
+) -> None:
+    """Bring this version's templates into a domain that new-domain made; what you edited stays.
+
+    Example: factory update-domain tea --dry
+    """
+    from factory.scaffold import update_domain
+
+    for updated in update_domain(name, dry):
+        beside = f": yours is kept, the new one is {updated.name}.new" if updated.what == "conflict" else ""
+        say(f"{updated.what:10} {updated.name}{beside}")
+
+
+@app.command()
+def check(
+    domain: DomainName,
+    source: Source = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON and nothing else.")] = False,
+) -> None:
+    """Look a domain over: contract, settings, data, lengths; each finding says what to do. Exit status 1 on an error.
+
+    Example: factory check cooking
+    """
+    import dataclasses
+
+    from factory.check import check_domain
+
+    found = check_domain(domain, source)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in found], ensure_ascii=False, indent=2))
+    colors = {"error": "red", "warning": "yellow", "note": "cyan", "ok": "green"}
+    for finding in () if as_json else found:
+        console.print(f"[{colors[finding.level]}]{finding.level:8}[/] ", end="")
+        console.print(str(finding), highlight=False, markup=False)
+    if any(finding.level == "error" for finding in found):
+        raise typer.Exit(1)
+
+
 @app.command()
 def domains() -> None:
     """List the domains: those in ./domains and those that installed packages bring."""
@@ -299,14 +395,18 @@ def demo(
 
     Example: factory demo cooking
     """
+    import os
     import subprocess
 
     from factory.build import open_run
+    from factory.domain import find_domains
     from factory.stage import manifest
 
     folder = open_run(domain, run)
     manifest(folder, "app")
-    code = subprocess.run([sys.executable, "app.py", "--port", str(port)], cwd=folder / "app").returncode
+    evals = find_domains()[domain].folder / "evals"
+    reviews = ["--reviews", str(evals / "reviews.json")] if os.access(evals, os.W_OK) else []
+    code = subprocess.run([sys.executable, "app.py", "--port", str(port), *reviews], cwd=folder / "app").returncode
     raise typer.Exit(code)
 
 
@@ -346,6 +446,12 @@ def _print_scores(folder: Path) -> None:
         text = [f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" for cell in cells]
         table.add_row(task, str(cells[0]["n"]), *text, style="bold" if task == "mean" else "")
     console.print(table)
+    if review := result.get("review"):
+        console.print(
+            f"  [yellow]draft[/]   {review['approved']} of {result['items']} eval items are approved by an expert "
+            "(page 'Review' of the demo)",
+            highlight=False,
+        )
     for gate in result["gates"]:
         mark = "[green]passed[/]" if gate["passed"] else "[red]FAILED[/]"
         console.print(f"  {mark}  {gate['name']}: {gate['detail']}", highlight=False)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from factory.config import Config, load_config
 from factory.errors import FactoryError, suggest
+from factory.files import read_json
 from factory.records import Document, EvalItem, Example, Message, Passage, read_rows
 from factory.scorers import Scorer, find
 
@@ -27,7 +28,8 @@ class Task:
 
     `choices` closes the answer space: every model's decoding is held to these labels; `separator` joins several of them
     where more than one may hold. `template` turns a row's `input` into the question. `aliases` are names that other
-    people's files give the task.
+    people's files give the task. `about` says how a passage and a question about it make an input: the app then looks up
+    the passage.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Task:
     separator: str = ""
     max_new_tokens: int = 64
     aliases: tuple[str, ...] = ()
+    about: str = ""  # with {passage} and {question}
 
     def bare(self, question: str) -> str:
         """The input inside a question: what the template put around it is taken off."""
@@ -126,7 +129,11 @@ class Domain:
         return find(name, dict(self.scorers()), where)
 
     def frozen_items(self) -> Iterator[EvalItem]:
-        """The rows of evals/*.jsonl: `id`, `task`, `input`, `reference` (a text or a list), optional `scorer`."""
+        """The rows of evals/*.jsonl: `id`, `task`, `input`, `reference` (a text or a list), optional `scorer`, `draft`.
+
+        What an expert decided in the app (evals/reviews.json) holds: a rejected row is left out, a changed answer counts.
+        """
+        reviews = read_reviews(self.folder)
         for path in sorted((self.folder / "evals").glob("*.jsonl")):
             for number, row in read_rows(path):
                 where = f"{path}:{number}"
@@ -140,7 +147,14 @@ class Domain:
                 task = self.task(row["task"], where)
                 scorer = row.get("scorer", task.scorer)
                 self.scorer(scorer, where)
-                provenance = {"file": path.name, "document": row.get("document", "")}
+                review = reviews.get(row["id"], {})
+                if review.get("verdict") == "rejected":
+                    continue
+                references = [review["reference"]] if review.get("reference") else references
+                state = "approved" if review else "draft" if row.get("draft") else ""
+                provenance = {
+                    "file": path.name, "document": row.get("document", ""), "passage": row.get("passage", ""), "state": state
+                }  # fmt: skip
                 yield EvalItem(row["id"], task.name, self.prompt(task, row["input"]), references, scorer, provenance)
 
     def make_example(self, task: Task, passage: Passage, text: str, answer: str, number: int = 0) -> Example:
@@ -155,7 +169,7 @@ class Domain:
 
     def make_item(self, task: Task, passage: Passage, text: str, answer: str, number: int = 0) -> EvalItem:
         """An eval item by rule from a passage that training never sees."""
-        provenance = {"file": passage.source, "document": passage.document}
+        provenance = {"file": passage.source, "document": passage.document, "passage": passage.id}
         return EvalItem(
             f"{passage.id}/{task.name}/{number}", task.name, self.prompt(task, text), [answer], task.scorer, provenance
         )
@@ -167,6 +181,15 @@ def passage_of(document: Document, text: str, number: int = 0, **meta: Any) -> P
         f"{document.id}#{number}", document.id, text, document.title, document.language, document.license,
         document.source, document.split, {**document.meta, **meta},
     )  # fmt: skip
+
+
+def read_reviews(folder: Path) -> dict[str, Mapping[str, str]]:
+    """What experts decided on a domain's eval rows, by id: `verdict` (approved, rejected), `reference`, `at`."""
+    path = folder / "evals" / "reviews.json"
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict) or not all(isinstance(review, dict) for review in found.values()):
+        raise FactoryError(f"{path} is not what the app writes.", 'It holds {"ID": {"verdict": "approved"}, ...}.')
+    return found
 
 
 # Discovery

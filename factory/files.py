@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise FactoryError(f"{path} is not JSON (line {error.lineno}: {error.msg}).", "Mend or delete it.") from error
+
+
+def templates(name: str) -> Path:
+    """A folder of templates/: installed as factory.templates; in a source checkout at the top."""
+    try:
+        found = Path(str(resources.files("factory.templates"))) / name
+    except ModuleNotFoundError:
+        found = Path()
+    return found if found.is_dir() and found.name == name else Path(__file__).parents[1] / "templates" / name
 
 
 def sha256(path: Path) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from factory.config import Config
 from factory.domain import Task
 from factory.errors import FactoryError
-from factory.files import digest, digest_tree, read_json, read_text, write_json, write_text
+from factory.files import digest, digest_tree, read_json, read_text, templates, write_json, write_text
+from factory.records import EvalItem, Passage, read_records, write_records
 from factory.stage import Context, Stage
 
-SCORES = ("models", "tasks", "best", "items")  # what the scoreboard shows
+SCORES = ("models", "tasks", "best", "items", "review")  # what the scoreboard shows
 WEIGHTS = (".safetensors", ".json", ".jinja", ".model", ".txt")
 LEGAL = ("license", "licence", "notice", "use_policy")
 
@@ -31,8 +31,33 @@ def run(context: Context) -> dict[str, Any]:
     shutil.copytree(adapter, context.out / "adapter", dirs_exist_ok=True)
     copy_template(context.config, base, context.out)
     write_json(context.out / "app.json", settings(context.config, context.domain.active(), scores["best"], base))
-    write_json(context.out / "scoreboard.json", {key: scores[key] for key in SCORES})
+    write_json(context.out / "scoreboard.json", {key: scores.get(key, {}) for key in SCORES})
+    _write_documents(context)
     return {"note": f"app: {context.out}, open it with: factory demo {context.config.name}"}
+
+
+def _write_documents(context: Context) -> None:
+    """What a domain that answers from documents shows: its passages, and the questions that an expert is to approve."""
+    tasks = {task.name: task for task in context.domain.active()}
+    if any(task.about for task in tasks.values()):
+        passages = read_records(context.input("ingest") / "passages.jsonl", Passage)
+        write_records(context.out / "passages.jsonl", [{"text": row.text, "where": where(row)} for row in passages])
+    items = [
+        item for item in read_records(context.input("ingest") / "eval.jsonl", EvalItem) if item.provenance.get("state")
+    ]
+    if items:
+        shown = [
+            {"id": item.id, "task": tasks[item.task].title, "question": item.question, "reference": item.references[0]}
+            for item in items
+        ]
+        write_json(context.out / "items.json", shown)
+
+
+def where(passage: Passage) -> str:
+    """Where a passage stands, for people: document, heading, page."""
+    parts = [passage.title, *str(passage.meta.get("headings", "")).split(" / ")]
+    page = f"p. {passage.meta['page']}" if passage.meta.get("page") else ""
+    return " › ".join(dict.fromkeys(part for part in [*parts, page] if part))
 
 
 def settings(config: Config, tasks: list[Task], best: str, base: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +70,9 @@ def settings(config: Config, tasks: list[Task], best: str, base: dict[str, Any])
         "language": config.language,
         "system_prompt": config.system_prompt,
         "starters": config.app.starters,
-        "tasks": [{"name": task.name, "title": task.title, "template": task.template} for task in tasks],
+        "tasks": [
+            {"name": task.name, "title": task.title, "template": task.template, "about": task.about} for task in tasks
+        ],
         "best": best,
         "base": Path(base["name"]).name,
         "stop": base["stop"],
@@ -75,7 +102,7 @@ def _belongs(path: Path) -> bool:
 
 def copy_template(config: Config, base: dict[str, Any], out: Path) -> None:
     """Copy the project's files as they stand; only the README gets the title, the base's name and its licence."""
-    source = template()
+    source = templates("app")
     for name in digest_tree(source):
         if name != "README.md":
             write_text(out / name, read_text(source / name))
@@ -85,26 +112,15 @@ def copy_template(config: Config, base: dict[str, Any], out: Path) -> None:
     write_text(out / "README.md", f"---\n{front}---\n\n# {title}\n\n{read_text(source / 'README.md')}")
 
 
-def template() -> Path:
-    """templates/app: installed as factory.templates; in a source checkout the top folder."""
-    try:
-        found = Path(str(resources.files("factory.templates"))) / "app"
-    except ModuleNotFoundError:
-        found = Path(__file__).parents[2] / "templates" / "app"
-    if not (found / "app.py").exists():
-        found = Path(__file__).parents[2] / "templates" / "app"
-    return found
-
-
 def _watches(context: Context) -> dict[str, str]:
-    tasks = [(task.name, task.title, task.template) for task in context.domain.active()]
-    return {"app template": digest(digest_tree(template())), "tasks": digest(tasks)}
+    tasks = [(task.name, task.title, task.template, task.about) for task in context.domain.active()]
+    return {"app template": digest(digest_tree(templates("app"))), "tasks": digest(tasks)}
 
 
 STAGE = Stage(
     "app",
     run,
-    reads=("sft", "dpo", "evaluate"),
+    reads=("ingest", "sft", "dpo", "evaluate"),
     settings=("name", "title", "language", "description", "system_prompt", "app", "evaluate.no_repeat_ngram"),
     watches=_watches,
 )

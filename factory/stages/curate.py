@@ -105,6 +105,7 @@ def _unique(examples: Iterable[Example], settings: Curate, bare: Bare, dropped: 
     """Drop a row whose question was seen before in its task: the same text, or near by MinHash (Broder 1997)."""
     seen: dict[tuple[str, str], str] = {}
     indexes: dict[str, MinHashLSH] = {}
+    sketches: dict[str, MinHash] = {}
     for example in examples:
         text = squeeze(bare(example))
         if (example.task, text) in seen:
@@ -115,14 +116,20 @@ def _unique(examples: Iterable[Example], settings: Curate, bare: Bare, dropped: 
         sketch = MinHash(num_perm=64, seed=1, hashfunc=_hash32)
         sketch.update_batch([shingle.encode() for shingle in sorted(shingles)])
         if example.task not in indexes:  # a new index costs as much as a hundred rows
-            indexes[example.task] = MinHashLSH(threshold=settings.near_duplicate, num_perm=64)
+            indexes[example.task] = MinHashLSH(threshold=min(settings.near_duplicate, _FINEST), num_perm=64)
         index = indexes[example.task]
         near = sorted(index.query(sketch))
+        if settings.near_duplicate > _FINEST:
+            near = [name for name in near if sketch.jaccard(sketches[name]) >= settings.near_duplicate]
+            sketches[example.id] = sketch
         if near:
             dropped.append(_drop(example, "near-duplicate", f"of {near[0]}"))
             continue
         index.insert(example.id, sketch)
         yield example
+
+
+_FINEST = 0.9  # the index has no bands for more: above it the sketches themselves are compared
 
 
 def _hash32(data: bytes) -> int:

@@ -137,6 +137,7 @@ def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], 
     return {
         "items": len(items),
         "eval_digest": context.summary("ingest")["eval_digest"],
+        "review": context.summary("ingest").get("review", {}),
         "tasks": {name: task for name, task in tasks.items() if task["n"]},
         "models": {name: summarize(rows, resamples) for name, rows in scores.items()},
         "best": best,

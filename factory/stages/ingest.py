@@ -39,6 +39,7 @@ def run(context: Context) -> dict[str, Any]:
         "passages": len(passages),
         "examples": dict(sorted(per_task.items())),
         "eval_items": dict(sorted(Counter(item.task for item in items).items())),
+        "review": _review(items),
         "eval_digest": digest([[item.id, item.prompt, item.references, item.scorer] for item in items]),
         "licenses": sorted({document.license for document in documents if document.license}),
     }
@@ -67,6 +68,12 @@ def _items(domain: Domain, passages: list[Passage], active: set[str], context: C
         counted: Counter[str] = Counter()
         items = [item for item in sorted(items, key=lambda item: digest(item.id)) if _count(counted, item.task) <= most]
     return sorted(items, key=lambda item: (item.task, item.id))
+
+
+def _review(items: list[EvalItem]) -> dict[str, int]:
+    """How many items an expert approved and how many are a draft; empty for a set that was never a draft."""
+    states = Counter(item.provenance.get("state") for item in items)
+    return {name: states[name] for name in ("approved", "draft")} if states["approved"] + states["draft"] else {}
 
 
 def _refuse_repeated(ids: list[str], what: str, hint: str) -> None:

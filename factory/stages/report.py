@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from importlib import resources
-from importlib.resources.abc import Traversable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from factory.files import read_json, write_json, write_text
+from factory.files import read_json, read_text, templates, write_json, write_text
 from factory.records import read_rows
 from factory.stage import Context, Stage, manifest
 
@@ -162,6 +160,7 @@ def gather(context: Context, scores: Row) -> Row:
     made = {name: manifest(context.run_dir, name) for name in done}
     return {
         "title": config.title, "description": config.description, "zh": zh, "seed": config.seed, "scores": scores,
+        "review": scores.get("review", {}),
         "names": {model: _name(model, zh) for model in (*NAMES, *scores["models"])},
         "models": [name for name in {**NAMES, **scores["models"]} if name in scores["models"] and name != "best"],
         "versus": against(scores), "data": data(context), "curves": curves(context), "made": made,
@@ -257,15 +256,7 @@ def render(values: Row) -> str:
 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters["signed"] = signed
-    return page.from_string(_template()).render(values)
-
-
-def _template() -> str:
-    try:
-        folder: Traversable = resources.files("factory.templates")
-    except ModuleNotFoundError:  # a source checkout: templates/ stands at the top
-        folder = Path(__file__).parents[2] / "templates"
-    return (folder / "report" / "report.html.jinja").read_text(encoding="utf-8")
+    return page.from_string(read_text(templates("report") / "report.html.jinja")).render(values)
 
 
 STAGE = Stage(

@@ -21,11 +21,14 @@ os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
 
 import gradio as gr
 from engine import MAX_NEW_TOKENS, Engine, Message, TooLong
+from review import Reviews, review_tab
 from scoreboard import scoreboard
+from search import Passage, Passages
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from words import WORDS
 
+LOOKUP = "lookup"  # the kind of question that is answered from a passage of the documents
 MOST_CHARACTERS = 4000
 MOST_STARTERS = 8
 MOST_WAITING = 16
@@ -48,28 +51,44 @@ class Job:
 class Demo:
     """What the page shows and what its buttons do. The server keeps the conversation; the browser only shows it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reviews: Path | None = None) -> None:
         self.app: dict[str, Any] = _read(folder / "app.json")
         self.scores: dict[str, Any] = _read(folder / "scoreboard.json")
         self.words = WORDS[self.app["language"]]
-        self.tasks = {task["name"]: task for task in self.app["tasks"] if task["template"]}
+        reading = [task for task in self.app["tasks"] if task.get("about")]
+        self.tasks = {task["name"]: task for task in self.app["tasks"] if task["template"] and task not in reading}
+        self.passages = Passages(folder / "passages.jsonl")
+        self.reading = reading[0] if reading and self.passages.rows else None
+        items = folder / "items.json"
+        self.reviews = Reviews(items, reviews) if reviews and items.exists() else None
         self.engine = Engine(folder, self.app["stop"], self.app["no_repeat_ngram"])
         self.jobs: dict[str, Job] = {}
 
     def accept(self, text: str, kind: str, compare: bool, turns: list[Turn], request: gr.Request) -> list[Any]:
-        """Take the question and show it at once, or say why not: box, notice, turns, specialist, base."""
+        """Take the question and show it at once, or say why not: box, notice, turns, specialist, base, source."""
         text = (text or "").strip()
         busy = self.words["busy"] if _session(request) in self.jobs else ""
         refusal = busy or self.loading() or ("" if text else self.words["empty"])
+        passage = self.passages.nearest(text[:MOST_CHARACTERS]) if kind == LOOKUP and not refusal else None
+        if kind == LOOKUP and not refusal and passage is None:
+            refusal = self.words["no_source"]
         if refusal:
-            return [gr.skip(), notice(refusal), gr.skip(), gr.skip(), gr.skip()]
+            return [gr.skip(), notice(refusal), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
         cut = self.words["cut"].format(most=MOST_CHARACTERS) if len(text) > MOST_CHARACTERS else ""
         text = text[:MOST_CHARACTERS]
-        asked = self.tasks[kind]["template"].format(input=text) if kind in self.tasks else text
+        asked = self.worded(text, kind, passage)
         turn = {"question": text, "asked": asked, "specialist": ""} | ({"base": ""} if compare else {})
         turns = [*turns, turn]
         self.jobs[_session(request)] = Job(turn, turns, cut)
-        return [gr.Textbox("", submit_btn=False, stop_btn=self.words["stop"]), notice(cut), turns, *self.columns(turns)]
+        box = gr.Textbox("", submit_btn=False, stop_btn=self.words["stop"])
+        return [box, notice(cut), turns, *self.columns(turns), source(passage, self.words)]
+
+    def worded(self, text: str, kind: str, passage: Passage | None) -> str:
+        """The question in the words that training used for its kind."""
+        if passage and self.reading:
+            about = self.reading["about"].format(passage=passage["text"], question=text)
+            return str(self.reading["template"].format(input=about))
+        return str(self.tasks[kind]["template"].format(input=text)) if kind in self.tasks else text
 
     def answer(self, follow: bool, request: gr.Request) -> Iterator[list[Any]]:
         """Stream the specialist's answer, then the base's: notice, turns, specialist, base."""
@@ -117,8 +136,8 @@ class Demo:
 
     def clear(self, request: gr.Request) -> list[Any]:
         if _session(request) in self.jobs:
-            return [notice(self.words["busy"]), gr.skip(), gr.skip(), gr.skip()]
-        return [notice(""), [], [], []]
+            return [notice(self.words["busy"]), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+        return [notice(""), [], [], [], ""]
 
     def messages(self, turn: Turn, before: list[Turn], who: str) -> list[Message]:
         """What the model is asked: the system prompt, earlier turns of the same model, the question."""
@@ -157,6 +176,14 @@ def notice(text: str) -> str:
     return f'<p class="notice" role="alert">{html.escape(text)}</p>' if text else ""
 
 
+def source(passage: Passage | None, words: dict[str, str]) -> str:
+    """The passage that an answer was read from, folded; empty where none was looked up."""
+    if passage is None:
+        return ""
+    where = html.escape(words["source"].format(where=passage["where"]))
+    return f"<details open><summary>{where}</summary><div>{html.escape(passage['text'])}</div></details>"
+
+
 def build(demo: Demo) -> gr.Blocks:
     """Lay out the page."""
     app, words = demo.app, demo.words
@@ -171,6 +198,9 @@ def build(demo: Demo) -> gr.Blocks:
                 told = _chat(demo)
             with gr.Tab(words["scoreboard"]):
                 gr.HTML(scoreboard(demo.scores, words), elem_id="scores", padding=False)
+            if demo.reviews:
+                with gr.Tab(words["review"]):
+                    review_tab(page, demo.reviews, words)
         gr.HTML(f"<p>{html.escape(app['disclaimer'] or words['disclaimer'])}</p>", elem_id="disclaimer", padding=False)
         quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
         timer.tick(demo.status, outputs=[status, timer, told], queue=False, **quiet)
@@ -186,6 +216,7 @@ def _chat(demo: Demo) -> gr.HTML:
     with gr.Row(elem_id="answers"):
         specialist = _column(words["specialist"], words["welcome"], "specialist")
         base = _column(words["base"].format(name=app["base"]), words["welcome"], "base", visible=False)
+    read = gr.HTML("", elem_id="source", padding=False)
     line = gr.HTML("", elem_id="notice", padding=False)
     box = gr.Textbox(
         show_label=False, placeholder=words["placeholder"], submit_btn=words["send"], lines=1, max_lines=8,
@@ -193,13 +224,16 @@ def _chat(demo: Demo) -> gr.HTML:
     )  # fmt: skip
     starters = _starters(app["starters"][:MOST_STARTERS], words["starters"])
     with gr.Row(elem_id="options"):
-        choices = [(words["free"], ""), *((task["title"], name) for name, task in demo.tasks.items())]
-        kind = gr.Dropdown(choices, value="", label=words["kind"], info=words["kind_info"], visible=bool(demo.tasks))
+        first = [(words["lookup"], LOOKUP)] if demo.reading else []
+        choices = [*first, (words["free"], ""), *((task["title"], name) for name, task in demo.tasks.items())]
+        kind = gr.Dropdown(
+            choices, value=choices[0][1], label=words["kind"], info=words["kind_info"], visible=len(choices) > 1
+        )
         with gr.Column(min_width=260):
             compare = gr.Checkbox(label=words["compare"], elem_id="compare")
             follow = gr.Checkbox(label=words["follow"], info=words["follow_info"], elem_id="follow")
     clear = gr.Button(words["clear"], size="sm", elem_id="clear")
-    _wire(demo, turns, specialist, base, line, box, starters, kind, compare, follow, clear)
+    _wire(demo, turns, specialist, base, line, read, box, starters, kind, compare, follow, clear)
     return line
 
 
@@ -220,23 +254,23 @@ def _starters(questions: list[str], label: str) -> list[gr.Button]:
 
 
 def _wire(
-    demo: Demo, turns: gr.State, specialist: gr.Chatbot, base: gr.Chatbot, line: gr.HTML, box: gr.Textbox,
+    demo: Demo, turns: gr.State, specialist: gr.Chatbot, base: gr.Chatbot, line: gr.HTML, read: gr.HTML, box: gr.Textbox,
     starters: list[gr.Button], kind: gr.Dropdown, compare: gr.Checkbox, follow: gr.Checkbox, clear: gr.Button,
 ) -> None:  # fmt: skip
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [line, turns, specialist, base]
 
     def ask(event: Any, text: Any, task: Any) -> None:
-        taken = event(demo.accept, [text, task, compare, turns], [box, *shown], queue=False, **quiet)
+        taken = event(demo.accept, [text, task, compare, turns], [box, *shown, read], queue=False, **quiet)
         told = taken.success(demo.answer, follow, shown, concurrency_id="model", **quiet)
         told.then(demo.finish, None, box, queue=False, **quiet)
 
     ask(box.submit, box, kind)
-    free = gr.State("")
+    free = gr.State(LOOKUP if demo.reading else "")
     for button in starters:
         ask(button.click, button, free)
     box.stop(demo.stop, queue=False, **quiet)
-    clear.click(demo.clear, None, shown, queue=False, **quiet)
+    clear.click(demo.clear, None, [*shown, read], queue=False, **quiet)
     compare.change(lambda on: gr.Chatbot(visible=on), compare, base, queue=False, **quiet)
 
 
@@ -277,8 +311,12 @@ def free_port(first: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ask the specialist in your browser.")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on; the next free one is taken")
-    port = free_port(parser.parse_args().port)
-    demo = Demo(HERE)
+    parser.add_argument(
+        "--reviews", type=Path, help="file for decisions on the test questions: shows the page for them"
+    )
+    wanted = parser.parse_args()
+    port = free_port(wanted.port)
+    demo = Demo(HERE, wanted.reviews)
     demo.engine.start()
     page = build(demo)
     page.launch(

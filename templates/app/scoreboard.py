@@ -17,6 +17,10 @@ def scoreboard(scores: dict[str, Any], words: Words) -> str:
     tasks |= {name: task["title"] for name, task in scores["tasks"].items()}
     bars = "".join(_task(scores, words, names, task, title) for task, title in tasks.items())
     intro = html.escape(words["scores_intro"])
+    review = scores.get("review") or {}
+    if review:
+        draft = words["draft"].format(approved=review["approved"], n=scores["items"])
+        intro += f" <b>{html.escape(draft)}</b>"
     return f'<p class="intro">{intro}</p><div class="bars">{bars}</div>{_table(scores, words, names, tasks)}'
 
 

@@ -17,7 +17,7 @@ import pytest
 from factory.config import App, Config
 from factory.domain import Domain, Task
 from factory.errors import FactoryError
-from factory.files import read_json, write_json, write_text
+from factory.files import read_json, templates, write_json, write_text
 from factory.stage import Context
 from factory.stages import app
 
@@ -74,9 +74,9 @@ def base(tmp_path: Path) -> Path:
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The project's modules by their own names, as `python app.py` sees them."""
-    monkeypatch.syspath_prepend(str(app.template()))
+    monkeypatch.syspath_prepend(str(templates("app")))
     yield
-    for name in ("app", "scoreboard", "words", "engine"):
+    for name in ("app", "scoreboard", "words", "engine", "search", "review"):
         sys.modules.pop(name, None)
 
 
@@ -133,7 +133,7 @@ def test_fingerprint_watches_tasks_and_templates(tmp_path: Path) -> None:
 
 
 def test_project_never_imports_the_factory() -> None:
-    for path in app.template().glob("*.py"):
+    for path in templates("app").glob("*.py"):
         assert not re.search(r"^\s*(from|import) factory", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 

@@ -1,0 +1,240 @@
+"""What a new domain could be: the documents are looked at first, and the tasks proposed are those that they carry."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from factory import rules
+from factory.documents import Folder, Skipped, read_folder
+from factory.errors import FactoryError
+from factory.files import templates
+from factory.models import BaseModel, find_base
+from factory.records import Document, Passage
+from factory.structure import cut
+from factory.text import language_share
+
+BASES = {"zh": "gemma-3-270m", "en": "smollm2-135m-instruct"}
+EXAMPLES, EVAL_ITEMS = 300, 80  # questions, spread evenly over the tasks
+SHARES = (0.1, 0.2, 0.3, 0.4)  # of the passages for the eval set: the smallest that carries it
+LEAST_TRAIN, LEAST_EVAL = 12, 4  # questions that a task must have to be proposed
+MOST_SOURCES = 12  # labels of the task `source`
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks for; an empty text: what the documents suggest."""
+
+    name: str
+    docs: Path | None = None
+    language: str = ""
+    base: str = ""
+    title: str = ""
+    license: str = ""
+    template: Path | None = None
+    package: bool = False
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many questions of a task the documents carry."""
+
+    name: str
+    title: str
+    train: int
+    eval: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A domain that the documents can carry: all that is to be written."""
+
+    name: str
+    title: str
+    language: str
+    base: BaseModel
+    license: str
+    documents: list[Document]
+    skipped: list[Skipped]
+    passages: list[Passage]
+    eval_share: float
+    tasks: list[Count]
+    sources: list[str]
+    left_out: list[Count]  # tasks with too few questions
+
+
+# Names
+
+
+def identifier(name: str) -> str:
+    """A folder and module name: Chinese by its pinyin, anything else in ASCII, words joined by `_`."""
+    from pypinyin import lazy_pinyin
+
+    words = "_".join(lazy_pinyin(name.strip())) if re.search(r"[\u4e00-\u9fff]", name) else name
+    plain = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode().lower()
+    made = re.sub(r"[\s_-]+", "_", plain).strip("_")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", made) or keyword.iskeyword(made):
+        raise FactoryError(
+            f"'{name}' gives no name for a domain.", "Use letters, digits and _, a letter first: tea_house"
+        )
+    return made
+
+
+# Looking at the documents
+
+
+def guess_language(documents: Sequence[Document]) -> str:
+    """zh or en, by the letters; FactoryError for another language."""
+    text = "\n".join(document.text[:4000] for document in documents)
+    letters = [char for char in text if char.isalpha()]
+    scripts = Counter(unicodedata.name(char, "?").split()[0] for char in letters)
+    words = re.findall(r"[a-z]+", text.lower())
+    common = sum(word in _ENGLISH for word in words) / max(1, len(words))
+    kana = scripts["HIRAGANA"] + scripts["KATAKANA"]
+    if scripts["CJK"] > 0.3 * len(letters) and kana < 0.1 * len(letters):
+        return "zh"
+    if scripts["LATIN"] > 0.7 * len(letters) and (common > 0.12 or len(words) < 50):
+        return "en"
+    script = "Japanese" if kana else scripts.most_common(1)[0][0].title() if scripts else "no"
+    raise FactoryError(
+        f"The documents seem to be neither Chinese nor English ({script} letters).",
+        "These are the languages of the templates; where the guess is wrong, say --lang zh or --lang en.",
+    )
+
+
+_ENGLISH = set("the of and to a in is it for on with as be are or this that you from at by if not can an will".split())  # noqa: SIM905
+
+
+def propose(wish: Wish, say: Say = lambda text: None) -> Proposal:
+    """Read the documents and find what they carry; writes nothing."""
+    name = identifier(wish.name)
+    if wish.language not in ("", *BASES):
+        raise FactoryError(f"Unknown language '{wish.language}'.", f"One of: {', '.join(BASES)}.")
+    folder = _read(wish, say)
+    language = wish.language or (guess_language(folder.documents) if wish.docs else "en")
+    base = find_base(wish.base or BASES[language])
+    if base.languages and not {language, "and many more"} & set(base.languages):
+        raise FactoryError(
+            f"{base.name} knows {', '.join(base.languages)}; the domain's language is {language}.",
+            f"Take --base {BASES[language]}, or see factory models list.",
+        )
+    documents, others = [], []
+    for document in folder.documents:
+        if language_share(document.text, language) < 0.2:
+            others.append(Skipped(document.id, f"not in the domain's language ({language})"))
+        else:
+            documents.append(replace(document, language=language))
+    if not documents:
+        raise FactoryError(
+            f"No document in {wish.docs} is in the domain's language ({language}).", "Give another --lang."
+        )
+    return _carried(
+        Proposal(
+            name, wish.title or _title(wish.name), language, base,
+            wish.license or ("未注明：未经允许请勿传播" if language == "zh" else "not stated: do not pass on without leave"),
+            documents, [*folder.skipped, *others], [], 0, [], [], [],
+        ),
+        wish.docs,
+    )  # fmt: skip
+
+
+def _title(name: str) -> str:
+    return name.strip() if re.search(r"[^\x00-\x7f]", name) else re.sub(r"[_-]+", " ", name).strip().capitalize()
+
+
+def _read(wish: Wish, say: Say = lambda text: None) -> Folder:
+    if wish.docs is None:
+        return read_folder(templates("domain") / "sample" / (wish.language or "en"))
+    if not wish.docs.exists():
+        raise FactoryError(f"{wish.docs} does not exist.", "Give a folder of documents: --docs FOLDER")
+    folder = read_folder(wish.docs, say=say)
+    if not folder.documents:
+        reasons = Counter(skipped.reason for skipped in folder.skipped)
+        said = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3)) or "it holds no files"
+        raise FactoryError(
+            f"{wish.docs} holds no document that can be read: {said}.",
+            "Readable are Markdown, text, HTML, Word (.docx), PDF with text, Excel (.xlsx) and CSV.",
+        )
+    return folder
+
+
+def _carried(proposal: Proposal, docs: Path | None) -> Proposal:
+    """The proposal with passages, eval share and tasks: as many tasks as can be, then the smallest share that fills the eval set."""
+    tried = [_with_share(proposal, share) for share in SHARES]
+    best = max(tried, key=lambda made: (len(made.tasks), min(EVAL_ITEMS, sum(task.eval for task in made.tasks))))
+    if not best.tasks:
+        letters = sum(len(document.text) for document in proposal.documents)
+        raise FactoryError(
+            f"{docs} is too little to train on: {letters} letters in {len(proposal.documents)} documents carry no "
+            f"{LEAST_TRAIN} questions of any kind.",
+            "Add documents: about ten pages of text with headings, lists or tables are a start.",
+        )
+    return best
+
+
+def _with_share(proposal: Proposal, share: float) -> Proposal:
+    passages = [passage for document in proposal.documents for passage in cut(document, share)]
+    titles = Counter(passage.title for passage in passages)
+    sources = sorted(title for title, count in titles.items() if count >= 6)
+    sources = sources if 2 <= len(sources) <= MOST_SOURCES else []
+    known = rules.tasks(proposal.language, sources)
+    asked = {
+        split: Counter(row.task for row in rules.ask([p for p in passages if p.split == split], known, 10**9))
+        for split in ("train", "eval")
+    }
+    counts = [Count(task.name, task.title, asked["train"][task.name], asked["eval"][task.name]) for task in known]
+    carried = [count for count in counts if count.train >= LEAST_TRAIN and count.eval >= LEAST_EVAL]
+    left_out = [count for count in counts if count not in carried and count.train + count.eval]
+    return replace(proposal, passages=passages, eval_share=share, tasks=carried, sources=sources, left_out=left_out)
+
+
+# With a person
+
+
+def ask_for_missing(wish: Wish) -> Wish:
+    """Ask on the terminal for what the command line did not say; Enter takes the answer that stands ready."""
+    import typer
+
+    if wish.docs is None:
+        given = typer.prompt("Folder of documents (Enter: a sample to replace later)", default="", show_default=False)
+        wish = replace(wish, docs=Path(given.strip()).expanduser() if given.strip() else None)
+    if not wish.language:
+        ready = guess_language(_read(wish).documents) if wish.docs else "en"
+        wish = replace(wish, language=typer.prompt("Language of the documents, zh or en", default=ready).strip())
+    if not wish.title:
+        wish = replace(wish, title=typer.prompt("Title that people see", default=_title(wish.name)).strip())
+    if not wish.base:
+        ready = BASES.get(wish.language, BASES["en"])
+        wish = replace(wish, base=typer.prompt("Base model (factory models list)", default=ready).strip())
+    return wish
+
+
+def show(proposal: Proposal, wish: Wish, say: Say) -> None:
+    """What was found and what is proposed, in a dozen lines."""
+    kinds = Counter(Path(document.id).suffix.lower() or "no suffix" for document in proposal.documents)
+    letters = sum(len(document.text) for document in proposal.documents)
+    held = sum(passage.split == "eval" for passage in proposal.passages)
+    say(
+        f"documents   {len(proposal.documents)} ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}), {letters:,} letters"
+    )
+    reasons = Counter(skipped.reason for skipped in proposal.skipped)
+    for reason, count in reasons.most_common(5):
+        first = next(skipped.name for skipped in proposal.skipped if skipped.reason == reason)
+        say(f"left out    {count} x {reason} (first: {first})")
+    say(f"passages    {len(proposal.passages)}, {held} of them kept back to test with")
+    say(
+        f"language    {proposal.language}; base model {proposal.base.name} ({proposal.base.parameters / 1e6:,.0f} M parameters)"
+    )
+    for task in proposal.tasks:
+        say(f"task        {task.name:8} {task.title}: {task.train} questions to train, {task.eval} to test")
+    for task in proposal.left_out:
+        say(f"no task     {task.name:8} {task.title}: {task.train} to train and {task.eval} to test are too few")
+    where = f"./{proposal.name}" if wish.package else f"./domains/{proposal.name}"
+    files = "domain.toml, domain.py, README.md, data/, evals/, tests/" + (", pyproject.toml" if wish.package else "")
+    say(f"written to  {where}: {files}")
