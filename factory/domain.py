@@ -17,7 +17,7 @@ from factory.config import Config, load_config
 from factory.errors import FactoryError, suggest
 from factory.files import read_json
 from factory.records import Document, EvalItem, Example, Message, Passage, read_rows
-from factory.scorers import Scorer, find
+from factory.scorers import Judge, Scorer, find
 
 GROUP = "factory.domains"
 
@@ -92,7 +92,7 @@ class Domain:
         return self.frozen_items()
 
     def scorers(self) -> Mapping[str, Scorer]:
-        """Scorers beside the built-in ones."""
+        """Scorers beside the built-in ones; one with a third parameter `question` gets the question (and a text in it), too."""
         return {}
 
     def clean(self, task: Task, text: str) -> str:
@@ -125,8 +125,12 @@ class Domain:
         system = [{"role": "system", "content": self.config.system_prompt}] if self.config.system_prompt else []
         return [*system, {"role": "user", "content": question}]
 
-    def scorer(self, name: str, where: str = "") -> Scorer:
-        return find(name, dict(self.scorers()), where)
+    def scorer(self, name: str, where: str = "") -> Judge:
+        """A scorer by name, called with (prediction, references, question) whether it reads the question or not."""
+        found = find(name, dict(self.scorers()), where)
+        if "question" in inspect.signature(found).parameters:
+            return found
+        return lambda prediction, references, question: found(prediction, references)
 
     def frozen_items(self) -> Iterator[EvalItem]:
         """The rows of evals/*.jsonl: `id`, `task`, `input`, `reference` (a text or a list), optional `scorer`, `draft`.

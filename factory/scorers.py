@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from factory.errors import FactoryError, suggest
 
-Scorer = Callable[[str, Sequence[str]], float]
+Scorer = Callable[..., float]  # of (prediction, references), or of (prediction, references, question)
+Judge = Callable[[str, Sequence[str], str], float]
 
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _TOKEN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+", re.UNICODE)

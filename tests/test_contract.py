@@ -79,14 +79,14 @@ def test_every_scorer_gives_its_own_reference_full_marks_and_silence_none(made: 
     for item in made.items:
         score = made.domain.scorer(item.scorer)
         for reference in item.references:
-            assert score(reference, item.references) == pytest.approx(1.0), item.id
-        assert 0 <= score("", item.references) < 0.5, item.id
+            assert score(reference, item.references, item.question) == pytest.approx(1.0), item.id
+        assert 0 <= score("", item.references, item.question) < 0.5, item.id
 
 
 def test_a_training_answer_is_right_by_the_scorer_of_its_task(made: Made) -> None:
     for example in made.train:
         score = made.domain.scorer(made.domain.task(example.task).scorer)
-        assert score(example.answer, [example.answer]) == pytest.approx(1.0), example.id
+        assert score(example.answer, [example.answer], example.question) == pytest.approx(1.0), example.id
 
 
 def test_every_active_task_has_examples_and_items(made: Made) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.baselines import BASELINES
+from factory.domain import Task
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
 from factory.models import load_answering
@@ -87,7 +88,7 @@ def _judge(context: Context, name: str, items: list[EvalItem], answers: list[Ans
             item.question,
             item.references,
             found.text,
-            round(context.domain.scorer(item.scorer)(found.text, item.references), 6),
+            round(context.domain.scorer(item.scorer)(found.text, item.references, item.question), 6),
             found.truncated,
         )
         for item, found in zip(items, answers, strict=True)
@@ -96,11 +97,16 @@ def _judge(context: Context, name: str, items: list[EvalItem], answers: list[Ans
 
 
 def _judge_baseline(context: Context, name: str, baseline: Any, train: list[Example], items: list[EvalItem]) -> None:
-    answers: dict[str, Answer] = {}
+    """Tasks that are asked in the same words are one to a baseline, as they are to a model."""
+    alike: dict[tuple[Any, ...], list[Task]] = defaultdict(list)
     for task in context.domain.active():
-        rows = [item for item in items if item.task == task.name]
+        alike[task.template, task.choices, task.separator].append(task)
+    answers: dict[str, Answer] = {}
+    for tasks in alike.values():
+        names = {task.name for task in tasks}
+        rows = [item for item in items if item.task in names]
         if rows:
-            found = baseline(task, [example for example in train if example.task == task.name], rows)
+            found = baseline(tasks[0], [example for example in train if example.task in names], rows)
             answers |= {item.id: Answer(text) for item, text in zip(rows, found, strict=True)}
     _judge(context, name, items, [answers[item.id] for item in items])
 
@@ -159,5 +165,5 @@ def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 STAGE = Stage(
-    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=2
+    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=3
 )

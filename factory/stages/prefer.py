@@ -63,7 +63,7 @@ def _pair(context: Context, example: Example, found: Answer) -> Preference | Non
     """A pair when the answer scores at least `margin` below the reference; none where both are right."""
     scorer = context.domain.scorer(context.domain.task(example.task).scorer)
     reference = example.answer
-    right, own = scorer(reference, [reference]), scorer(found.text, [reference])
+    right, own = (scorer(text, [reference], example.question) for text in (reference, found.text))
     if not found.text or right - own < context.config.prefer.margin:
         return None
     return Preference(

@@ -28,7 +28,6 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from words import WORDS
 
-LOOKUP = "lookup"  # the kind of question that is answered from a passage of the documents
 MOST_CHARACTERS = 4000
 MOST_STARTERS = 8
 MOST_WAITING = 16
@@ -55,10 +54,8 @@ class Demo:
         self.app: dict[str, Any] = _read(folder / "app.json")
         self.scores: dict[str, Any] = _read(folder / "scoreboard.json")
         self.words = WORDS[self.app["language"]]
-        reading = [task for task in self.app["tasks"] if task.get("about")]
-        self.tasks = {task["name"]: task for task in self.app["tasks"] if task["template"] and task not in reading}
         self.passages = Passages(folder / "passages.jsonl")
-        self.reading = reading[0] if reading and self.passages.rows else None
+        self.kinds = kinds(self.app["tasks"], bool(self.passages.rows))
         items = folder / "items.json"
         self.reviews = Reviews(items, reviews) if reviews and items.exists() else None
         self.engine = Engine(folder, self.app["stop"], self.app["no_repeat_ngram"])
@@ -69,8 +66,9 @@ class Demo:
         text = (text or "").strip()
         busy = self.words["busy"] if _session(request) in self.jobs else ""
         refusal = busy or self.loading() or ("" if text else self.words["empty"])
-        passage = self.passages.nearest(text[:MOST_CHARACTERS]) if kind == LOOKUP and not refusal else None
-        if kind == LOOKUP and not refusal and passage is None:
+        reading = bool(self.kinds.get(kind, {}).get("about")) and not refusal
+        passage = self.passages.nearest(text[:MOST_CHARACTERS]) if reading else None
+        if reading and passage is None:
             refusal = self.words["no_source"]
         if refusal:
             return [gr.skip(), notice(refusal), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
@@ -84,11 +82,12 @@ class Demo:
         return [box, notice(cut), turns, *self.columns(turns), source(passage, self.words)]
 
     def worded(self, text: str, kind: str, passage: Passage | None) -> str:
-        """The question in the words that training used for its kind."""
-        if passage and self.reading:
-            about = self.reading["about"].format(passage=passage["text"], question=text)
-            return str(self.reading["template"].format(input=about))
-        return str(self.tasks[kind]["template"].format(input=text)) if kind in self.tasks else text
+        """The question in the words that training used for its kind, with the passage that was looked up."""
+        if kind not in self.kinds:
+            return text
+        task = self.kinds[kind]
+        about = task["about"].format(passage=passage["text"], question=text) if passage else text
+        return str(task["template"].format(input=about))
 
     def answer(self, follow: bool, request: gr.Request) -> Iterator[list[Any]]:
         """Stream the specialist's answer, then the base's: notice, turns, specialist, base."""
@@ -171,6 +170,13 @@ class Demo:
         return line, gr.Timer(active=kind == "loading"), gr.skip() if kind == "loading" else notice("")
 
 
+def kinds(tasks: list[dict[str, str]], documents: bool) -> dict[str, dict[str, str]]:
+    """The kinds of question by name; of those that are asked in the same words the first; questions about a passage lead."""
+    found = {(task["template"], task["about"]): task for task in reversed(tasks) if documents or not task["about"]}
+    chosen = [task for task in tasks if task in found.values()]
+    return {task["name"]: task for task in sorted(chosen, key=lambda task: "{question}" not in task["about"])}
+
+
 def notice(text: str) -> str:
     """A line above the question box; the style sheet hides it when there is nothing to say."""
     return f'<p class="notice" role="alert">{html.escape(text)}</p>' if text else ""
@@ -224,16 +230,19 @@ def _chat(demo: Demo) -> gr.HTML:
     )  # fmt: skip
     starters = _starters(app["starters"][:MOST_STARTERS], words["starters"])
     with gr.Row(elem_id="options"):
-        first = [(words["lookup"], LOOKUP)] if demo.reading else []
-        choices = [*first, (words["free"], ""), *((task["title"], name) for name, task in demo.tasks.items())]
-        kind = gr.Dropdown(
-            choices, value=choices[0][1], label=words["kind"], info=words["kind_info"], visible=len(choices) > 1
-        )
+        choices = [
+            (words["lookup"] if "{question}" in task["about"] else task["title"], name)
+            for name, task in demo.kinds.items()
+        ]
+        first = any("{question}" in task["about"] for task in demo.kinds.values())
+        choices.insert(int(first), (words["free"], ""))
+        usual = choices[0][1]
+        kind = gr.Dropdown(choices, value=usual, label=words["kind"], info=words["kind_info"], visible=len(choices) > 1)
         with gr.Column(min_width=260):
             compare = gr.Checkbox(label=words["compare"], elem_id="compare")
             follow = gr.Checkbox(label=words["follow"], info=words["follow_info"], elem_id="follow")
     clear = gr.Button(words["clear"], size="sm", elem_id="clear")
-    _wire(demo, turns, specialist, base, line, read, box, starters, kind, compare, follow, clear)
+    _wire(demo, turns, specialist, base, line, read, box, starters, usual, kind, compare, follow, clear)
     return line
 
 
@@ -255,7 +264,7 @@ def _starters(questions: list[str], label: str) -> list[gr.Button]:
 
 def _wire(
     demo: Demo, turns: gr.State, specialist: gr.Chatbot, base: gr.Chatbot, line: gr.HTML, read: gr.HTML, box: gr.Textbox,
-    starters: list[gr.Button], kind: gr.Dropdown, compare: gr.Checkbox, follow: gr.Checkbox, clear: gr.Button,
+    starters: list[gr.Button], usual: str, kind: gr.Dropdown, compare: gr.Checkbox, follow: gr.Checkbox, clear: gr.Button,
 ) -> None:  # fmt: skip
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [line, turns, specialist, base]
@@ -266,9 +275,8 @@ def _wire(
         told.then(demo.finish, None, box, queue=False, **quiet)
 
     ask(box.submit, box, kind)
-    free = gr.State(LOOKUP if demo.reading else "")
     for button in starters:
-        ask(button.click, button, free)
+        ask(button.click, button, gr.State(usual))
     box.stop(demo.stop, queue=False, **quiet)
     clear.click(demo.clear, None, [*shown, read], queue=False, **quiet)
     compare.change(lambda on: gr.Chatbot(visible=on), compare, base, queue=False, **quiet)
