@@ -3,7 +3,7 @@
     python benchmarks/quality.py --data ../shared/data            # both domains, 1 to 2 hours on 2 cores
     python benchmarks/quality.py --data ../shared/data --only legal
 
-The embedded samples need no data: python benchmarks/quality.py --only embedded
+The embedded samples need no data: python benchmarks/quality.py --only embedded (cooking) or --only livestream
 Results are written to benchmarks/results/quality-<name>.json and .md and into the READMEs' tables; builds lie in runs/ and are skipped when up to date.
 """
 
@@ -25,10 +25,11 @@ NAMES = ("base", "sft", "dpo", "ngram", "majority")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with cooking/en and legal")
-    parser.add_argument("--only", choices=("cooking", "legal", "embedded"))
+    parser.add_argument("--only", choices=("embedded", "livestream", "cooking", "legal"))
     arguments = parser.parse_args()
     builds = {
         "embedded": ("cooking", []),
+        "livestream": ("livestream", []),
         "cooking": ("cooking", ["--run", "bench", "--source", str(arguments.data / "cooking/en")]),
         "legal": ("legal", ["--run", "bench", "--source", str(arguments.data / "legal")]),
     }
@@ -63,7 +64,7 @@ def write(name: str, domain: str, folder: Path, wall: float) -> None:
         "rows": stages["curate"]["summary"]["train"],
         "scores": scores,
         "packages": sft["packages"],
-        "machine": {**sft["machine"], "processor": _processor()},
+        "machine": {**sft["machine"], "processor": processor()},
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"quality-{name}.json").write_text(
@@ -86,7 +87,7 @@ def inserted(page: str) -> str:
     return re.sub(r"(<!-- table: ([\w-]+) -->)\n.*?(<!-- end -->)", fresh, page, flags=re.DOTALL)
 
 
-def _processor() -> str:
+def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -18,7 +18,7 @@ from factory.plan import Work, work_of
 from factory.records import Document, EvalItem, Example, Passage, read_records
 from factory.stage import Context, run_stages
 
-FEW = 20  # training rows of a task that are too few to learn from
+FEW = 10  # training rows of a task that are too few to learn from
 FEW_ITEMS = 10  # eval items of a task that say little
 UNEVEN = 10  # times as many rows as another task
 
@@ -181,7 +181,10 @@ def _evals(domain: Domain, made: Made) -> Iterator[Finding]:
             )
     for item in made.items:
         score = domain.scorer(item.scorer)
-        if score(item.references[0], item.references) < 1 or score("", item.references) >= 0.5:
+        if (
+            score(item.references[0], item.references, item.question) < 1
+            or score("", item.references, item.question) >= 0.5
+        ):
             yield Finding(
                 "error", f"Eval item {item.id}: scorer '{item.scorer}' gives its own reference less than full marks, or silence half.",
                 "Mend the reference or the scorer.",

@@ -241,9 +241,10 @@ def new_domain(
 
     target_of(identifier(name), package)
     wish = Wish(name, docs, lang, base, title, license, template, package)
+    folder = None
     if not yes and not dry and sys.stdin.isatty():
-        wish = ask_for_missing(wish)
-    proposal = propose(wish, say)
+        wish, folder = ask_for_missing(wish, say)
+    proposal = propose(wish, say, folder)
     show(proposal, wish, say)
     if dry:
         return

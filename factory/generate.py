@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,16 +81,16 @@ def answer(
 
 
 def _batches(questions: Sequence[Question], texts: Sequence[str], size: int) -> Iterator[list[int]]:
-    """Rows of one task and near lengths together: little padding, one answer limit."""
-    names = [question.task.name if question.task else "" for question in questions]
-    order = sorted(range(len(texts)), key=lambda row: (names[row], len(texts[row])))
-    start = 0
-    while start < len(order):
-        end = start
-        while end < len(order) and end - start < size and names[order[end]] == names[order[start]]:
-            end += 1
-        yield order[start:end]
-        start = end
+    """Rows with one answer limit and the same labels together, of near lengths: full batches, little padding."""
+
+    def bound(row: int) -> tuple[int, tuple[str, ...], str]:
+        task = questions[row].task
+        return questions[row].max_new_tokens, task.choices if task else (), task.separator if task else ""
+
+    order = sorted(range(len(texts)), key=lambda row: (bound(row), len(texts[row])))
+    for _, alike in itertools.groupby(order, key=bound):
+        rows = list(alike)
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _answer_batch(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import keyword
 import re
+import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,10 +22,11 @@ from factory.structure import cut
 from factory.text import language_share
 
 BASES = {"zh": "gemma-3-270m", "en": "smollm2-135m-instruct"}
-EXAMPLES, EVAL_ITEMS = 300, 80  # questions, spread evenly over the tasks
+EXAMPLES, EVAL_ITEMS = 300, 60  # questions, spread evenly over the tasks
 SHARES = (0.1, 0.2, 0.3, 0.4)  # of the passages for the eval set: the smallest that carries it
 LEAST_TRAIN, LEAST_EVAL = 12, 4  # questions that a task must have to be proposed
 MOST_SOURCES = 12  # labels of the task `source`
+MOST_NAME = 200  # bytes of a file name; file systems take 255
 Say = Callable[[str], None]
 
 
@@ -77,11 +80,11 @@ def identifier(name: str) -> str:
     from pypinyin import lazy_pinyin
 
     words = "_".join(lazy_pinyin(name.strip())) if re.search(r"[\u4e00-\u9fff]", name) else name
-    plain = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode().lower()
+    plain = "".join(char for char in unicodedata.normalize("NFKD", words.lower()) if not unicodedata.combining(char))
     made = re.sub(r"[\s_-]+", "_", plain).strip("_")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", made) or keyword.iskeyword(made):
         raise FactoryError(
-            f"'{name}' gives no name for a domain.", "Use letters, digits and _, a letter first: tea_house"
+            f"{name!r} gives no name for a domain.", "Use letters, digits and _, a letter first: tea_house"
         )
     return made
 
@@ -108,15 +111,15 @@ def guess_language(documents: Sequence[Document]) -> str:
     )
 
 
-_ENGLISH = set("the of and to a in is it for on with as be are or this that you from at by if not can an will".split())  # noqa: SIM905
+_ENGLISH = set("the of and to a in is it for on with as be are or this that you from at by if not can an will".split())
 
 
-def propose(wish: Wish, say: Say = lambda text: None) -> Proposal:
-    """Read the documents and find what they carry; writes nothing."""
+def propose(wish: Wish, say: Say = lambda text: None, folder: Folder | None = None) -> Proposal:
+    """Read the documents (unless `folder` holds them) and find what they carry; writes nothing."""
     name = identifier(wish.name)
     if wish.language not in ("", *BASES):
         raise FactoryError(f"Unknown language '{wish.language}'.", f"One of: {', '.join(BASES)}.")
-    folder = _read(wish, say)
+    folder = folder or _read(wish, say)
     language = wish.language or (guess_language(folder.documents) if wish.docs else "en")
     base = find_base(wish.base or BASES[language])
     if base.languages and not {language, "and many more"} & set(base.languages):
@@ -134,17 +137,63 @@ def propose(wish: Wish, say: Say = lambda text: None) -> Proposal:
         raise FactoryError(
             f"No document in {wish.docs} is in the domain's language ({language}).", "Give another --lang."
         )
+    named = _named(documents)
+    known = "未注明：未经允许请勿传播" if language == "zh" else "not stated: do not pass on without leave"
     return _carried(
         Proposal(
-            name, wish.title or _title(wish.name), language, base,
-            wish.license or ("未注明：未经允许请勿传播" if language == "zh" else "not stated: do not pass on without leave"),
-            documents, [*folder.skipped, *others], [], 0, [], [], [],
+            name, line(wish.title) or _title(wish.name), language, base, line(wish.license) or known,
+            named, [*folder.skipped, *others], [], 0, [], [], [],
         ),
-        wish.docs,
+        _as_read(named, language), wish.docs,
     )  # fmt: skip
 
 
+def _named(documents: Sequence[Document]) -> list[Document]:
+    """Each under the name of the file that it becomes: handbook.pdf is written as handbook.pdf.md."""
+    made: list[Document] = []
+    taken: set[str] = set()
+    for document in documents:
+        stem = document.id[:-3] if document.id.lower().endswith(".md") else document.id
+        stem = "/".join(map(_short, stem.split("/")))
+        while f"{stem}.md".lower() in taken:
+            stem += "_"
+        taken.add(f"{stem}.md".lower())
+        made.append(replace(document, id=f"{stem}.md"))
+    return made
+
+
+def _short(part: str) -> str:
+    """A part of a path that every file system takes, with room for what is put before and after it."""
+    part = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff\\:*?\"<>|]", "_", part)
+    size = part.encode()
+    if len(size) <= MOST_NAME:
+        return part
+    return size[: MOST_NAME - 9].decode(errors="ignore") + "_" + hashlib.sha256(size).hexdigest()[:8]
+
+
+def write_data(documents: Sequence[Document], folder: Path) -> None:
+    """The documents as Markdown files."""
+    for document in documents:
+        path = folder / document.id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(document.text + "\n", encoding="utf-8")
+
+
+def _as_read(documents: Sequence[Document], language: str) -> list[Document]:
+    """The documents as the domain will read them from its data/."""
+    with tempfile.TemporaryDirectory() as scratch:
+        write_data(documents, Path(scratch))
+        return read_folder(Path(scratch), language).documents
+
+
+def line(text: str) -> str:
+    """A text from the command line as one line without letters that no file can hold."""
+    kept = ("" if unicodedata.category(char) in ("Cf", "Cs") else char for char in text)
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", "".join(kept)).split())
+
+
 def _title(name: str) -> str:
+    name = line(name)
     return name.strip() if re.search(r"[^\x00-\x7f]", name) else re.sub(r"[_-]+", " ", name).strip().capitalize()
 
 
@@ -164,9 +213,9 @@ def _read(wish: Wish, say: Say = lambda text: None) -> Folder:
     return folder
 
 
-def _carried(proposal: Proposal, docs: Path | None) -> Proposal:
+def _carried(proposal: Proposal, documents: Sequence[Document], docs: Path | None) -> Proposal:
     """The proposal with passages, eval share and tasks: as many tasks as can be, then the smallest share that fills the eval set."""
-    tried = [_with_share(proposal, share) for share in SHARES]
+    tried = [_with_share(proposal, documents, share) for share in SHARES]
     best = max(tried, key=lambda made: (len(made.tasks), min(EVAL_ITEMS, sum(task.eval for task in made.tasks))))
     if not best.tasks:
         letters = sum(len(document.text) for document in proposal.documents)
@@ -178,11 +227,12 @@ def _carried(proposal: Proposal, docs: Path | None) -> Proposal:
     return best
 
 
-def _with_share(proposal: Proposal, share: float) -> Proposal:
-    passages = [passage for document in proposal.documents for passage in cut(document, share)]
+def _with_share(proposal: Proposal, documents: Sequence[Document], share: float) -> Proposal:
+    passages = [passage for document in documents for passage in cut(document, share)]
     titles = Counter(passage.title for passage in passages)
     sources = sorted(title for title, count in titles.items() if count >= 6)
-    sources = sources if 2 <= len(sources) <= MOST_SOURCES else []
+    most = sum(titles[title] for title in sources) > len(passages) / 2  # else the labels are exceptions
+    sources = sources if most and 2 <= len(sources) <= MOST_SOURCES else []
     known = rules.tasks(proposal.language, sources)
     asked = {
         split: Counter(row.task for row in rules.ask([p for p in passages if p.split == split], known, 10**9))
@@ -197,27 +247,32 @@ def _with_share(proposal: Proposal, share: float) -> Proposal:
 # With a person
 
 
-def ask_for_missing(wish: Wish) -> Wish:
-    """Ask on the terminal for what the command line did not say; Enter takes the answer that stands ready."""
+def ask_for_missing(wish: Wish, say: Say = lambda text: None) -> tuple[Wish, Folder | None]:
+    """Ask on the terminal for what the command line did not say; Enter takes the answer that stands ready.
+
+    The documents come with it where they had to be read for that.
+    """
     import typer
 
+    folder = None
     if wish.docs is None:
         given = typer.prompt("Folder of documents (Enter: a sample to replace later)", default="", show_default=False)
         wish = replace(wish, docs=Path(given.strip()).expanduser() if given.strip() else None)
     if not wish.language:
-        ready = guess_language(_read(wish).documents) if wish.docs else "en"
+        folder = _read(wish, say) if wish.docs else None
+        ready = guess_language(folder.documents) if folder else "en"
         wish = replace(wish, language=typer.prompt("Language of the documents, zh or en", default=ready).strip())
     if not wish.title:
         wish = replace(wish, title=typer.prompt("Title that people see", default=_title(wish.name)).strip())
     if not wish.base:
         ready = BASES.get(wish.language, BASES["en"])
         wish = replace(wish, base=typer.prompt("Base model (factory models list)", default=ready).strip())
-    return wish
+    return wish, folder
 
 
 def show(proposal: Proposal, wish: Wish, say: Say) -> None:
     """What was found and what is proposed, in a dozen lines."""
-    kinds = Counter(Path(document.id).suffix.lower() or "no suffix" for document in proposal.documents)
+    kinds = Counter(Path(document.source).suffix.lower() or "no suffix" for document in proposal.documents)
     letters = sum(len(document.text) for document in proposal.documents)
     held = sum(passage.split == "eval" for passage in proposal.passages)
     say(
@@ -225,7 +280,7 @@ def show(proposal: Proposal, wish: Wish, say: Say) -> None:
     )
     reasons = Counter(skipped.reason for skipped in proposal.skipped)
     for reason, count in reasons.most_common(5):
-        first = next(skipped.name for skipped in proposal.skipped if skipped.reason == reason)
+        first = line(next(skipped.name for skipped in proposal.skipped if skipped.reason == reason))
         say(f"left out    {count} x {reason} (first: {first})")
     say(f"passages    {len(proposal.passages)}, {held} of them kept back to test with")
     say(

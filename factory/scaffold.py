@@ -8,20 +8,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from factory import __version__, rules
-from factory.documents import read_folder
 from factory.domain import find_domains
-from factory.errors import FactoryError
+from factory.errors import FactoryError, suggest
 from factory.files import digest_tree, read_json, read_text, templates, write_json, write_text
-from factory.proposal import EVAL_ITEMS, EXAMPLES, Proposal, Wish
+from factory.proposal import EVAL_ITEMS, EXAMPLES, Proposal, Wish, write_data
 from factory.records import write_records
-from factory.structure import cut
 
 NOTES = ".factory"  # what update-domain needs: the answers, and the files as they were rendered
 
@@ -29,7 +28,7 @@ NOTES = ".factory"  # what update-domain needs: the answers, and the files as th
 def target_of(name: str, package: bool) -> Path:
     """Where the domain goes; FactoryError when something is there or the name is taken."""
     target = Path(name) if package else Path("domains") / name
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise FactoryError(f"{target} is there already.", "Choose another name, or remove that folder first.")
     if name in find_domains():
         raise FactoryError(f"A domain '{name}' is installed already.", "Choose another name: see factory domains.")
@@ -44,8 +43,8 @@ def write_domain(proposal: Proposal, wish: Wish) -> Path:
     target = target_of(proposal.name, wish.package)
     with _whole(target) as root:
         inner = root / f"factory_{proposal.name}" if wish.package else root
-        _write_data(proposal, inner / "data")
-        items = _draft(proposal, inner / "data", inner / "evals" / "draft.jsonl")
+        write_data(proposal.documents, inner / "data")
+        items = _draft(proposal, inner / "evals" / "draft.jsonl")
         answers = _answers(proposal, items, target, wish)
         _render_all(answers, root, inner)
         if wish.package:
@@ -55,38 +54,29 @@ def write_domain(proposal: Proposal, wish: Wish) -> Path:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """A hidden folder that becomes `target` when the block ends well, and vanishes when it does not."""
+    """A folder in a hidden one that becomes `target` when the block ends well, and vanishes when it does not."""
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    hidden = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        root = hidden / target.name
+        root.mkdir()
         yield root
-        root.chmod(0o755)
         root.rename(target)
+        hidden.rmdir()
     except BaseException:
-        shutil.rmtree(root, ignore_errors=True)
-        for folder in made:
-            folder.rmdir()
+        if hidden:
+            shutil.rmtree(hidden, ignore_errors=True)
+        with suppress(OSError):  # another one's domain came into it
+            for folder in made:
+                folder.rmdir()
         raise
 
 
-def _write_data(proposal: Proposal, folder: Path) -> None:
-    """The documents as Markdown, under their own names: handbook.pdf becomes handbook.pdf.md."""
-    taken: set[str] = set()
-    for document in proposal.documents:
-        stem = document.id[:-3] if document.id.lower().endswith(".md") else document.id
-        while (name := f"{stem}.md").lower() in taken:
-            stem += "_"
-        taken.add(name.lower())
-        write_text(folder / name, document.text + "\n")
-
-
-def _draft(proposal: Proposal, data: Path, path: Path) -> int:
-    """Freeze the questions about the passages that training never sees, as a build will read them; return how many."""
-    documents = read_folder(data, proposal.language).documents
-    held = [
-        passage for document in documents for passage in cut(document, proposal.eval_share) if passage.split == "eval"
-    ]
+def _draft(proposal: Proposal, path: Path) -> int:
+    """Freeze the questions about the passages that training never sees; return how many."""
+    held = [passage for passage in proposal.passages if passage.split == "eval"]
     names = {count.name for count in proposal.tasks}
     known = [task for task in rules.tasks(proposal.language, proposal.sources) if task.name in names]
     rows = [
@@ -103,15 +93,9 @@ def _answers(proposal: Proposal, items: int, target: Path, wish: Wish) -> dict[s
     """Everything that the templates need."""
     zh = proposal.language == "zh"
     size = proposal.base.parameters / 1e6
-    train = [passage for passage in proposal.passages if passage.split == "train"]
-    known = {task.name: task for task in rules.tasks(proposal.language, proposal.sources)}
-    asked = rules.ask(train, [known[count.name] for count in proposal.tasks], 60)
-    starters = [
-        row.question for row in asked if known[row.task].about and row.task != "step" and len(row.question) < 60
-    ]
     return {
         "name": proposal.name,
-        "kind": "".join(word.capitalize() for word in proposal.name.split("_")),
+        "kind": _kind(proposal.name),
         "title": proposal.title,
         "description": f"{proposal.title}：根据自己的文档回答问题"
         if zh
@@ -132,13 +116,33 @@ def _answers(proposal: Proposal, items: int, target: Path, wish: Wish) -> dict[s
         "disclaimer": "小模型会出错：重要的事请对照原文。"
         if zh
         else "A small model can be wrong: check what matters in the documents.",
-        "starters": starters[:5],
+        "starters": _starters(proposal),
         "documents": len(proposal.documents),
         "items": items,
         "place": str(target),
-        "template": str(wish.template or ""),
+        "template": str(wish.template.resolve()) if wish.template else "",
         "package": wish.package,
     }
+
+
+def _kind(name: str) -> str:
+    """The name of the class: none that Python or the template uses."""
+    made = "".join(word.capitalize() for word in name.split("_"))
+    taken = "None True False Any ClassVar Path Domain Task Document EvalItem Example Passage Scorer Iterable Iterator Mapping Sequence"
+    return f"{made}Domain" if made in taken.split() else made
+
+
+def _starters(proposal: Proposal) -> list[str]:
+    """Questions to click on: short ones that one passage alone answers, so that looking up finds it."""
+    train = [passage for passage in proposal.passages if passage.split == "train"]
+    known = {task.name: task for task in rules.tasks(proposal.language, proposal.sources)}
+    found = [
+        row.question
+        for row in rules.ask(train, [known[count.name] for count in proposal.tasks], 200)
+        if known[row.task].about and row.cue and row.answer not in rules.SILENT.values() and len(row.question) < 60
+        and sum(row.cue in passage.text for passage in train) == 1
+    ]  # fmt: skip
+    return found[:5]
 
 
 def _render_all(answers: dict[str, Any], root: Path, inner: Path) -> None:
@@ -150,27 +154,39 @@ def _render_all(answers: dict[str, Any], root: Path, inner: Path) -> None:
 
 
 def render(answers: dict[str, Any]) -> dict[str, str]:
-    """The domain's files by name, as the templates of this version give them."""
-    from jinja2 import Environment, StrictUndefined, TemplateError
-
-    page = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    page.filters["toml"] = lambda value: json.dumps(value, ensure_ascii=False)
+    """The domain's files by name, as the templates of this version give them; every one is looked over."""
     inner = f"factory_{answers['name']}/" if answers["package"] else ""
     own = Path(answers["template"]) if answers["template"] else templates("domain")
-    sources = {name: own / name for name in digest_tree(own) if name.endswith(".jinja")}
-    if not sources:
+    sources = {name: own / name for name in digest_tree(own) if name.endswith(".jinja")} if own.is_dir() else {}
+    missing = [name for name in ("domain.py", "domain.toml") if f"{name}.jinja" not in sources]
+    if missing:
         raise FactoryError(
-            f"{own} holds no templates (*.jinja).", "Copy templates/domain of the factory and change it."
+            f"{own} holds no template {missing[0]}.jinja.", "Copy templates/domain of the factory and change it."
         )
     files = {(name if name.startswith("tests/") else inner + name): path for name, path in sources.items()}
     if answers["package"]:
         files["pyproject.toml.jinja"] = templates("package") / "pyproject.toml.jinja"
-    made = {}
-    for name, path in files.items():
-        try:
-            made[name.removesuffix(".jinja")] = page.from_string(read_text(path)).render(answers)
-        except TemplateError as error:
-            raise FactoryError(f"{path} does not render: {error}.", "Mend that template.") from error
+    return {name.removesuffix(".jinja"): _rendered(path, answers) for name, path in files.items()}
+
+
+def _rendered(path: Path, answers: dict[str, Any]) -> str:
+    from jinja2 import Environment, StrictUndefined, TemplateSyntaxError
+
+    page = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    page.filters["toml"] = lambda value: json.dumps(value, ensure_ascii=False)
+    page.filters["doc"] = lambda text: text.replace("\\", "\\\\").replace('"', '\\"')
+    source = read_text(path)
+    try:
+        made = page.from_string(source).render(answers)
+        if path.name.endswith(".py.jinja"):
+            compile(made, path.name, "exec")
+        if path.name.endswith(".toml.jinja"):
+            tomllib.loads(made)
+    except TemplateSyntaxError as error:
+        raise FactoryError(f"{path}:{error.lineno} is no template: {error.message}.", "Mend that line.") from error
+    except Exception as error:  # whatever its expressions, or the file it makes, get wrong
+        said = " ".join(str(error).split()).rstrip(".")
+        raise FactoryError(f"{path} does not render: {type(error).__name__}: {said}.", "Mend that template.") from error
     return made
 
 
@@ -191,27 +207,48 @@ def update_domain(name: str, dry: bool = False) -> list[Updated]:
     A file that was not edited is replaced; an edited one is merged three ways (with what new-domain wrote as the base);
     where both changed the same lines, the edited file stays and the new one is written beside it as NAME.new.
     """
-    found = find_domains()
-    if name not in found:
-        raise FactoryError(f"Unknown domain '{name}'.", "See factory domains.")
-    inner = found[name].folder
+    inner = _made(name)
     notes = inner / NOTES / "answers.json"
     if not notes.exists():
         raise FactoryError(f"{inner} was not made by factory new-domain.", "There is nothing to update it from.")
-    answers = read_json(notes)["answers"]
+    answers = _noted(notes)
     root = inner.parent if answers["package"] else inner
     done = []
     for file, new in render(answers).items():
-        base, path = _text_or(inner / NOTES / "origin" / file), root / file
-        text, what = _merged(base, _text_or(path) if path.exists() else base, new)
+        origin, path = inner / NOTES / "origin" / file, root / file
+        base = _text_or(origin)
+        text, what = _merged(base, _text_or(path), new)
+        if base and not path.exists():
+            what = "unchanged"  # taken out: it stays out
         done.append(Updated(file, what))
-        if dry or what == "unchanged":
+        if dry:
             continue
-        write_text(path.with_name(path.name + ".new") if what == "conflict" else path, text)
-        write_text(inner / NOTES / "origin" / file, new)
+        if what != "unchanged":
+            write_text(path.with_name(path.name + ".new") if what == "conflict" else path, text)
+        if new != base:
+            write_text(origin, new)
     if not dry:
         write_json(notes, {"version": __version__, "answers": answers})
     return done
+
+
+def _made(name: str) -> Path:
+    """The folder of a domain; a package's, installed or not, in ./NAME first: what pip copied is not worth editing."""
+    here = Path(name) / f"factory_{name}"
+    if (here / NOTES).is_dir():
+        return here
+    found = find_domains()
+    if name not in found:
+        raise FactoryError(f"Unknown domain '{name}'.", suggest(name, found))
+    return found[name].folder
+
+
+def _noted(notes: Path) -> dict[str, Any]:
+    kept = read_json(notes)
+    answers = kept.get("answers") if isinstance(kept, dict) else None
+    if not isinstance(answers, dict) or not {"name", "package", "template"} <= set(answers):
+        raise FactoryError(f"{notes} is not what new-domain wrote.", "Get it back from your version control.")
+    return answers
 
 
 def _text_or(path: Path) -> str:

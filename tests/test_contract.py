@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from factory.config import load_config
-from factory.domain import Domain, find_domains
+from factory.domain import Domain, Found, find_domains
 from factory.models import find_base
 from factory.records import Document, EvalItem, Example, Passage, read_records
 from factory.stage import Context, run_stages
@@ -24,6 +24,7 @@ FOUND = find_domains(ROOT / "domains")
 class Made:
     """A domain and what ingest and curate made of its own sample."""
 
+    name: str
     domain: Domain
     documents: list[Document]
     passages: list[Passage]
@@ -34,12 +35,16 @@ class Made:
 
 @pytest.fixture(scope="module", params=sorted(FOUND))
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    found = FOUND[request.param]
+    return make(FOUND[request.param], tmp_path_factory.mktemp(request.param) / "default")
+
+
+def make(found: Found, run: Path) -> Made:
+    """Ingest and curate a domain's own sample into the folder `run`."""
     domain = found.kind(load_config(found.folder / "domain.toml"), found.folder)
-    run = tmp_path_factory.mktemp(found.name) / "default"
     run_stages([ingest.STAGE, curate.STAGE], Context(domain, run, "", say=lambda text: None))
     rows = [read_records(run / "curate" / f"{name}.jsonl", Example) for name in ("train", "dev")]
     return Made(
+        found.name,
         domain,
         read_records(run / "ingest" / "documents.jsonl", Document),
         read_records(run / "ingest" / "passages.jsonl", Passage),
@@ -54,7 +59,7 @@ def repeated(ids: list[str]) -> list[str]:
 
 
 def test_its_folder_has_its_name_and_its_base_is_in_the_catalog(made: Made) -> None:
-    assert FOUND[made.domain.config.name].folder == made.domain.folder
+    assert made.domain.config.name == made.name
     assert find_base(made.domain.config.base).license
     assert made.domain.config.title and made.domain.config.description
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 LEVELS = [
-    ["errors"], ["files", "text", "progress"], ["records", "config", "scorers"], ["domain", "documents", "structure"], ["rules"],
+    ["errors"], ["files", "text", "progress"], ["records", "config", "scorers"], ["domain", "documents", "structure"], ["questions"], ["rules"],
     ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training"], ["sizing"], ["plan"], ["stages"], ["pipeline"],
     ["sources", "doctor", "proposal"], ["build", "scaffold"], ["predict", "check"], ["cli"],
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from factory.config import App, Config
 from factory.domain import Domain, Task
 from factory.errors import FactoryError
 from factory.files import read_json, templates, write_json, write_text
+from factory.records import EvalItem, Passage, write_records
 from factory.stage import Context
 from factory.stages import app
 
+TEA = "Oolong is steeped at 95 degrees. <b>Bold</b>"
+NAAN = "Naan is a flat bread from India."
 EVIL = '<script>alert("x")</script>'
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -36,15 +40,28 @@ class Kitchen(Domain):
         ]
 
 
-def make_context(run: Path, **settings: Any) -> Context:
+class Library(Domain):
+    """Answers from documents, and its eval set is a draft."""
+
+    def tasks(self) -> list[Task]:
+        reading = "Answer from the text.\n\n{input}"
+        about = "Text:\n{passage}\n\nQuestion: {question}"
+        return [
+            Task("pitch", "Write a pitch", "exact", "Praise it.\n\n{input}", about="{passage}"),
+            Task("fact", "Facts", "exact", reading, about=about),
+            Task("define", "Terms", "exact", reading, about=about),
+        ]
+
+
+def make_context(run: Path, kind: type[Domain] = Kitchen, **settings: Any) -> Context:
     look = App(title="Kitchen", disclaimer="Only a test.", color="rose", starters=["What is naan?"])
     config = Config(**{"name": "kitchen", "title": "K", "language": "en", "base": "x", "app": look, **settings})
-    context = Context(Kitchen(config, run), run, "app")
+    context = Context(kind(config, run), run, "app")
     context.out.mkdir(parents=True, exist_ok=True)
     return context
 
 
-def make_run(run: Path, base: Path, best: str = "sft") -> None:
+def make_run(run: Path, base: Path, best: str = "sft", drafts: int = 0) -> None:
     """What sft and evaluate leave behind, small."""
     cell = {"score": 70.0, "low": 61.5, "high": 78.5, "n": 40}
     models = {name: {"cuisine": cell, "mean": cell} for name in ("base", "sft", "best")}
@@ -54,6 +71,14 @@ def make_run(run: Path, base: Path, best: str = "sft") -> None:
     stop = ["<|im_end|>"]
     write_json(run / "sft" / "base.json", {"name": "tiny", "path": str(base), "license": "MIT", "stop": stop})
     write_json(run / best / "adapter" / "adapter_config.json", {"peft_type": "LORA", "of": best})
+    passages = [
+        Passage("a#0", "a", TEA, "Tea", meta={"headings": "Tea / Oolong", "page": 3}),
+        Passage("b#0", "b", NAAN, "Bread"),
+    ]
+    write_records(run / "ingest" / "passages.jsonl", passages)
+    prompt = [{"role": "user", "content": f"Answer from the text.\n\nText:\n{TEA}\n\nQuestion: {EVIL}"}]
+    items = [EvalItem(f"i{n}", "fact", prompt, [f"answer {n}"], "exact", {"state": "draft"}) for n in range(drafts)]
+    write_records(run / "ingest" / "eval.jsonl", items)
 
 
 @pytest.fixture
@@ -90,10 +115,10 @@ def test_project_is_complete(tmp_path: Path, base: Path) -> None:
         assert (out / name).is_file(), name
     assert not (out / "base" / "factory.json").exists()
     assert read_json(out / "adapter" / "adapter_config.json")["of"] == "dpo"
-    assert set(read_json(out / "scoreboard.json")) == {"models", "tasks", "best", "items"}
+    assert set(read_json(out / "scoreboard.json")) == {"models", "tasks", "best", "items", "review"}
     settings = read_json(out / "app.json")
     assert settings["tasks"][0] == {
-        "name": "cuisine", "title": "Which cuisine?", "template": "Name the cuisine of {input}."
+        "name": "cuisine", "title": "Which cuisine?", "template": "Name the cuisine of {input}.", "about": ""
     }  # fmt: skip
     assert settings["stop"] == ["<|im_end|>"] and settings["base"] == "tiny" and settings["best"] == "dpo"
     readme = (out / "README.md").read_text(encoding="utf-8")
@@ -142,7 +167,7 @@ def test_words_are_the_same_in_both_languages(load: None) -> None:
 
     assert set(WORDS["en"]) == set(WORDS["zh"])
     for key, text in WORDS["en"].items():
-        assert re.findall(r"{\w+}", text) == re.findall(r"{\w+}", WORDS["zh"][key]), key
+        assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", WORDS["zh"][key])), key
 
 
 def test_scoreboard_escapes_every_name(load: None) -> None:
@@ -155,6 +180,46 @@ def test_scoreboard_escapes_every_name(load: None) -> None:
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "70.0 (61.5" in page and "n = 40" in page and 'x2="100.00"' in page
     assert page.count('class="bar') == 2  # the picture's frame and one bar: "best" is no row of its own
+
+
+def test_kinds_of_question(load: None) -> None:
+    from app import kinds  # type: ignore[import-not-found]
+
+    context = make_context(Path("run"), Library)
+    tasks = app.settings(context.config, context.domain.active(), "sft", {"name": "x", "stop": []})["tasks"]
+    assert list(kinds(tasks, True)) == ["fact", "pitch"]  # define is asked in the same words as fact
+    assert list(kinds(tasks, False)) == []  # without documents there is nothing to look up
+
+
+def test_decisions_are_kept_whole_and_read_again(load: None, tmp_path: Path) -> None:
+    from review import Reviews  # type: ignore[import-not-found]
+
+    items = [{"id": name, "task": "T", "question": "q", "reference": "r"} for name in ("a", "b", "c")]
+    write_json(tmp_path / "items.json", items)
+    kept = tmp_path / "evals" / "reviews.json"
+    reviews = Reviews(tmp_path / "items.json", kept)
+    reviews.decide(0, "approved", "r ")
+    reviews.decide(1, "approved", " better ")
+    again = Reviews(tmp_path / "items.json", kept)
+    assert again.first_open() == 2 and again.count("approved") == 2
+    assert "reference" not in again.decisions["a"] and again.decisions["b"]["reference"] == "better"
+    assert [path.name for path in kept.parent.iterdir()] == ["reviews.json"]
+
+
+def test_the_nearest_passage_in_both_languages(load: None, tmp_path: Path) -> None:
+    from search import Passages  # type: ignore[import-not-found]
+
+    rows = [
+        {"text": text, "where": where}
+        for text, where in (("乌龙茶用沸水冲泡。", "茶"), ("洗碗先刮残渣。", "碗"), (NAAN, "Bread"))
+    ]
+    write_records(tmp_path / "passages.jsonl", rows)
+    passages = Passages(tmp_path / "passages.jsonl")
+    for question, where in {"乌龙茶怎么泡": "茶", "怎么洗碗？": "碗", "NAAN?": "Bread"}.items():
+        found = passages.nearest(question)
+        assert found is not None and found["where"] == where
+    assert passages.nearest("xylophone") is None and passages.nearest("") is None
+    assert Passages(tmp_path / "none.jsonl").nearest("naan") is None
 
 
 # In the browser
@@ -213,21 +278,21 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
+@contextmanager
+def served(tmp_path: Path, kind: type[Domain], *arguments: str) -> Iterator[str]:
     """The generated app on the tiny model, started by `python app.py` as a user would; the wanted port is taken."""
     run = tmp_path / "run"
     make_tiny(tmp_path / "base", run / "sft" / "adapter")
     config = (run / "sft" / "adapter" / "adapter_config.json").read_text(encoding="utf-8")
-    make_run(run, tmp_path / "base")
+    make_run(run, tmp_path / "base", drafts=3 if kind is Library else 0)
     write_text(run / "sft" / "adapter" / "adapter_config.json", config)
-    context = make_context(run)
+    context = make_context(run, kind)
     app.run(context)
     port = free_port()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        command = [sys.executable, "app.py", "--port", str(port)]
+        command = [sys.executable, "app.py", "--port", str(port), *arguments]
         server = subprocess.Popen(command, cwd=context.out, stdout=subprocess.PIPE, text=True)
         watchdog = threading.Timer(120, server.kill)
         watchdog.start()
@@ -242,8 +307,9 @@ def address(tmp_path: Path) -> Iterator[str]:
             server.wait()
 
 
-@pytest.mark.browser
-def test_page_in_a_browser(address: str) -> None:
+@contextmanager
+def opened(address: str) -> Iterator[Any]:
+    """The page on a phone's screen; it may ask nothing of other places and open no dialog."""
     sync_api = pytest.importorskip("playwright.sync_api")
     if not Path("/usr/bin/chromium").exists():
         pytest.skip("no /usr/bin/chromium")
@@ -260,13 +326,65 @@ def test_page_in_a_browser(address: str) -> None:
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         page.goto(address)
         page.wait_for_selector("#status .ready", timeout=90_000)
-        ask_and_compare(page, sync_api.expect)
-        look_at_scores(page, sync_api.expect)
+        yield page
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert page.request.post(f"{address}/gradio_api/upload").status == 403
-        assert page.request.get(f"{address}/gradio_api/file=app.json").status in (403, 404)
         assert not outside and not dialogs
         browser.close()
+
+
+@pytest.mark.browser
+def test_page_in_a_browser(tmp_path: Path) -> None:
+    with served(tmp_path, Kitchen) as address, opened(address) as page:
+        expect = pytest.importorskip("playwright.sync_api").expect
+        ask_and_compare(page, expect)
+        look_at_scores(page, expect)
+        expect(page.get_by_role("tab", name="Review")).to_have_count(0)
+        assert page.request.post(f"{address}/gradio_api/upload").status == 403
+        assert page.request.get(f"{address}/gradio_api/file=app.json").status in (403, 404)
+
+
+@pytest.mark.browser
+def test_looking_up_and_reviewing_in_a_browser(tmp_path: Path) -> None:
+    kept = tmp_path / "evals" / "reviews.json"
+    with served(tmp_path, Library, "--reviews", str(kept)) as address, opened(address) as page:
+        expect = pytest.importorskip("playwright.sync_api").expect
+        look_up(page, expect)
+        review(page, expect)
+    decided = read_json(kept)
+    assert {name: row["verdict"] for name, row in decided.items()} == {
+        "i0": "approved",
+        "i1": "rejected",
+        "i2": "approved",
+    }
+    assert "reference" not in decided["i0"] and decided["i2"]["reference"] == "a better answer"
+
+
+def look_up(page: Any, expect: Any) -> None:
+    """The answer names the passage that it was read from; a question that no passage meets is refused."""
+    box, send = page.locator("#question textarea"), page.locator("#question button")
+    box.fill("xylophone zebra")
+    box.press("Enter")
+    expect(page.locator("#notice")).to_contain_text("No passage")
+    box.fill("how hot for oolong?")
+    box.press("Enter")
+    expect(page.locator("#source")).to_contain_text("Tea › Oolong › p. 3")
+    expect(page.locator("#source")).to_contain_text(TEA)  # as text, never as markup
+    expect(send).to_have_text("Send", timeout=60_000)
+    expect(page.locator("#specialist")).to_contain_text("how hot for oolong?")
+
+
+def review(page: Any, expect: Any) -> None:
+    page.get_by_role("tab", name="Review").click()
+    expect(page.locator("#review-item")).to_contain_text("1 / 3")
+    expect(page.locator("#review-item")).to_contain_text(EVIL)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#review-item")).to_contain_text("2 / 3")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.locator("#review-item")).to_contain_text("3 / 3")
+    page.locator("#review-answer textarea").fill("a better answer")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#review-item")).to_contain_text("1 / 3")
+    expect(page.locator("#review-item")).to_contain_text("2 approved, 1 rejected")
 
 
 def ask_and_compare(page: Any, expect: Any) -> None:
