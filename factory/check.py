@@ -190,14 +190,6 @@ def _evals(domain: Domain, made: Made) -> Iterator[Finding]:
                 "Mend the reference or the scorer.",
             )  # fmt: skip
             break
-    held = {item.provenance.get("passage") for item in made.items} - {"", None}
-    shared = [example.id for example in made.train if example.provenance.get("passage") in held]
-    if shared:
-        yield Finding(
-            "error",
-            f"Training row {shared[0]} asks about a passage of the eval set.",
-            "Keep that passage's split 'eval'.",
-        )
     drafts = sum(item.provenance.get("state") == "draft" for item in made.items)
     if drafts:
         yield Finding(

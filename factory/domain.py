@@ -47,6 +47,17 @@ class Task:
         before, _, after = self.template.partition("{input}")
         return question.removeprefix(before).removesuffix(after)
 
+    def parts(self, question: str) -> tuple[str, str]:
+        """The text that a question is about and what it asks of it; without `about` the whole input, and nothing."""
+        text = self.bare(question)
+        before, has_passage, rest = self.about.partition("{passage}")
+        middle, has_question, after = rest.partition("{question}")
+        text = text.removeprefix(before)
+        if not has_passage or not has_question:
+            return text.removesuffix(rest), ""
+        passage, _, asked = text.removesuffix(after).rpartition(middle)
+        return passage, asked
+
 
 class Domain:
     """A plugin: a folder with domain.toml and a subclass of this in domain.py."""

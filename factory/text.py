@@ -46,17 +46,19 @@ class LeakIndex:
     """Finds training questions that give away an eval question.
 
     A leak is the same text once spacing and punctuation are gone, or n-grams in common that cover `share` of either text
-    (so that one sentence inside a longer text is found both ways). N-grams that several eval questions share are the
-    task's own wording or the trade's set phrases and do not count.
+    (so that one sentence inside a longer text is found both ways). N-grams that several eval texts share are the
+    task's own wording or the trade's set phrases and do not count; items about the same text count as one.
     """
 
     def __init__(self, questions: Mapping[str, str], size: int, share: float) -> None:
         self.size, self.share = size, share
-        self.exact = {squeeze(text): name for name, text in questions.items()}
+        self.exact: dict[str, str] = {}
+        for name, text in questions.items():
+            self.exact.setdefault(squeeze(text), name)
         owner: dict[str, str] = {}
         self.common: set[str] = set()
-        for name, text in questions.items():
-            for gram in ngrams(squeeze(text), size):
+        for text, name in self.exact.items():
+            for gram in ngrams(text, size):
                 if owner.setdefault(gram, name) != name:
                     self.common.add(gram)
         self.owner = {gram: name for gram, name in owner.items() if gram not in self.common}

@@ -91,11 +91,6 @@ def test_a_leak_is_named() -> None:
     assert any("dropped as leak" in str(finding) for finding in bad())
 
 
-def test_a_shared_passage_is_an_error() -> None:
-    toy(items=[{**BIG[0], "passage": "words.txt#0"}, *BIG[1:]])
-    assert any("asks about a passage of the eval set" in str(finding) for finding in bad())
-
-
 def test_repeated_documents_and_another_language_are_told() -> None:
     folder = toy(CODE.replace('path.stem, "en"', 'path.stem, "zh"'))
     (folder / "data" / "again.txt").write_text(WORDS, encoding="utf-8")

@@ -145,6 +145,15 @@ def test_prompt_is_system_then_question_and_bare_takes_the_template_off(tmp_path
     assert Task("t", "T", "exact").bare("whole") == "whole"
 
 
+def test_the_parts_of_a_question_about_a_passage() -> None:
+    task = Task("t", "T", "exact", "Read.\n\n{input}\nEnd", about="Text:\n{passage}\n\nQuestion: {question}?")
+    told = "A text.\n\nQuestion: is it one?"
+    asked = task.template.format(input=task.about.format(passage=told, question="Why"))
+    assert task.parts(asked) == (told, "Why")
+    assert Task("s", "S", "exact", "Praise.\n{input}", about="<{passage}>").parts("Praise.\n<tea>") == ("tea", "")
+    assert Task("u", "U", "exact", "What is {input}?").parts("What is naan?") == ("naan", "")
+
+
 def test_default_passages_are_paragraphs_with_nothing_lost() -> None:
     blocks = [f"{number} " + "x" * 500 for number in range(5)]
     document = Document("a.md", "\n\n".join(blocks) + "\n \n", "Title", "en", "MIT", "a.md", "eval", {"k": 1})

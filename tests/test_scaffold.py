@@ -25,7 +25,7 @@ from factory.domain import find_domains
 from factory.errors import FactoryError
 from factory.files import read_json, templates, write_text
 from factory.models import find_base
-from factory.proposal import Proposal, Wish, line, propose
+from factory.proposal import EVAL_ITEMS, Proposal, Wish, line, propose
 from factory.records import read_rows
 from factory.scaffold import _answers, _kind, render, target_of, update_domain, write_domain
 from factory.text import ngrams, squeeze
@@ -168,10 +168,7 @@ def held_texts(made: Made) -> dict[str, str]:
     found = {}
     for item in made.items:
         task = made.domain.task(item.task)
-        text = task.bare(item.question)
-        if task.about:
-            start, _, end = task.about.partition("{passage}")
-            text = text.removeprefix(start).rpartition(end.partition("{question}")[0])[0]
+        text, _ = task.parts(item.question)
         body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
         found[item.id] = squeeze(body)
     return found
@@ -196,7 +193,7 @@ def test_the_draft_shares_no_passage_with_training(made: Made, written: Written)
 
 def test_the_draft_is_what_the_same_rules_ask(made: Made, written: Written) -> None:
     held = [passage for passage in made.passages if passage.split == "eval"]
-    rows = rules.ask(held, made.domain.active(), 80)
+    rows = rules.ask(held, made.domain.active(), EVAL_ITEMS)
     draft = [row for _, row in read_rows(written.inner / "evals" / "draft.jsonl")]
     assert [(row.input, row.answer) for row in rows] == [(row["input"], row["reference"]) for row in draft]
     assert all(row["draft"] is True for row in draft)

@@ -72,6 +72,11 @@ def test_template_and_set_phrases_are_no_leak() -> None:
     assert leaks.find(template.format("盗窃电动车一辆价值三千元"))
 
 
+def test_items_about_one_text_still_guard_it() -> None:
+    leaks = index(CASE, CASE, CASE)
+    assert "q0" in leaks.find(CASE) and "shares" in leaks.find(LONGER)
+
+
 def test_share_is_the_threshold() -> None:
     half = ENGLISH[: len(ENGLISH) // 2] + " and now something completely different happens in the kitchen of a friend"
     assert index(ENGLISH, share=0.2).find(half) and not index(ENGLISH, share=0.9).find(half)

@@ -16,7 +16,7 @@ from factory.records import EvalItem, Example, Message, read_records, write_reco
 from factory.stage import Context, Stage
 from factory.text import LeakIndex, language_share, ngrams, normalize_text, squeeze
 
-Bare = Callable[[Example | EvalItem], str]  # a question without the wording that its whole task shares
+Parts = Callable[[Example | EvalItem], tuple[str, str]]  # the text that a row is about, and what it asks of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +37,12 @@ def run(context: Context) -> dict[str, Any]:
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
     dropped: list[Dropped] = []
 
-    def bare(row: Example | EvalItem) -> str:
-        return context.domain.task(row.task).bare(row.question)
+    def parts(row: Example | EvalItem) -> tuple[str, str]:
+        return context.domain.task(row.task).parts(row.question)
 
     kept = list(_fit(examples, settings, context.config.language, dropped))
-    kept = list(_unleaked(kept, items, settings, bare, dropped))
-    kept = list(_unique(kept, settings, bare, dropped))
+    kept = list(_unleaked(kept, items, settings, parts, dropped))
+    kept = list(_unique(kept, settings, parts, dropped))
     if not kept:
         counts = Counter(row.reason for row in dropped)
         raise FactoryError(
@@ -90,46 +90,42 @@ def _fit(examples: Iterable[Example], settings: Curate, language: str, dropped: 
 
 
 def _unleaked(
-    examples: Iterable[Example], items: list[EvalItem], settings: Curate, bare: Bare, dropped: list[Dropped]
+    examples: Iterable[Example], items: list[EvalItem], settings: Curate, parts: Parts, dropped: list[Dropped]
 ) -> Iterator[Example]:
-    leaks = LeakIndex({item.id: bare(item) for item in items}, settings.leak_ngram, settings.leak_share)
+    leaks = LeakIndex({item.id: parts(item)[0] for item in items}, settings.leak_ngram, settings.leak_share)
     for example in examples:
-        found = leaks.find(bare(example))
+        found = leaks.find(parts(example)[0])
         if found:
             dropped.append(_drop(example, "leak", found))
         else:
             yield example
 
 
-def _unique(examples: Iterable[Example], settings: Curate, bare: Bare, dropped: list[Dropped]) -> Iterator[Example]:
-    """Drop a row whose question was seen before in its task: the same text, or near by MinHash (Broder 1997)."""
-    seen: dict[tuple[str, str], str] = {}
-    indexes: dict[str, MinHashLSH] = {}
-    sketches: dict[str, MinHash] = {}
+def _unique(examples: Iterable[Example], settings: Curate, parts: Parts, dropped: list[Dropped]) -> Iterator[Example]:
+    """Drop a row that asks what was asked before in its task, of the same text or one near to it by MinHash (Broder 1997)."""
+    first = MinHashLSH(
+        threshold=settings.near_duplicate, num_perm=64
+    )  # finding its bands costs as much as a hundred rows
+    seen: dict[tuple[str, str, str], str] = {}
+    indexes: dict[tuple[str, str], MinHashLSH] = {}
     for example in examples:
-        text = squeeze(bare(example))
-        if (example.task, text) in seen:
-            dropped.append(_drop(example, "duplicate", f"same question as {seen[example.task, text]}"))
+        text, asked = map(squeeze, parts(example))
+        if (example.task, asked, text) in seen:
+            dropped.append(_drop(example, "duplicate", f"same question as {seen[example.task, asked, text]}"))
             continue
-        seen[example.task, text] = example.id
+        seen[example.task, asked, text] = example.id
         shingles = ngrams(text, 5) or {text}
         sketch = MinHash(num_perm=64, seed=1, hashfunc=_hash32)
         sketch.update_batch([shingle.encode() for shingle in sorted(shingles)])
-        if example.task not in indexes:  # a new index costs as much as a hundred rows
-            indexes[example.task] = MinHashLSH(threshold=min(settings.near_duplicate, _FINEST), num_perm=64)
-        index = indexes[example.task]
+        if (example.task, asked) not in indexes:
+            indexes[example.task, asked] = MinHashLSH(num_perm=64, params=(first.b, first.r))
+        index = indexes[example.task, asked]
         near = sorted(index.query(sketch))
-        if settings.near_duplicate > _FINEST:
-            near = [name for name in near if sketch.jaccard(sketches[name]) >= settings.near_duplicate]
-            sketches[example.id] = sketch
         if near:
             dropped.append(_drop(example, "near-duplicate", f"of {near[0]}"))
             continue
         index.insert(example.id, sketch)
         yield example
-
-
-_FINEST = 0.9  # the index has no bands for more: above it the sketches themselves are compared
 
 
 def _hash32(data: bytes) -> int:

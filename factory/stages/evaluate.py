@@ -121,11 +121,11 @@ def _scores(context: Context, name: str) -> Scores:
 def _leaks(context: Context, items: list[EvalItem], train: list[Example]) -> list[str]:
     settings = context.config.curate
 
-    def bare(row: EvalItem | Example) -> str:
-        return context.domain.task(row.task).bare(row.question)
+    def text(row: EvalItem | Example) -> str:
+        return context.domain.task(row.task).parts(row.question)[0]
 
-    index = LeakIndex({item.id: bare(item) for item in items}, settings.leak_ngram, settings.leak_share)
-    return [example.id for example in train if index.find(bare(example))]
+    index = LeakIndex({item.id: text(item) for item in items}, settings.leak_ngram, settings.leak_share)
+    return [example.id for example in train if index.find(text(example))]
 
 
 def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], best: str) -> dict[str, Any]:

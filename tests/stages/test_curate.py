@@ -23,6 +23,7 @@ class Court(Domain):
         return [
             Task("charge", "罪名", "exact", "根据事实判断罪名。\n事实：{input}\n罪名："),
             Task("free", "Free", "exact"),
+            Task("read", "Read", "exact", "读。\n{input}", about="资料：{passage}\n问题：{question}"),
         ]
 
 
@@ -121,3 +122,24 @@ def test_dev_rows_are_apart_bounded_and_the_same_every_time(tmp_path: Path) -> N
 
 def test_one_row_goes_to_training(tmp_path: Path) -> None:
     assert run(tmp_path, [row(0, CASE)], dev_share=0.5)["train"] == 1
+
+
+def reading(number: int, passage: str, question: str) -> Example:
+    prompt = [{"role": "user", "content": f"读。\n资料：{passage}\n问题：{question}"}]
+    return Example(f"r{number}", "read", prompt, [{"role": "assistant", "content": "答案"}], {"passage": passage[:9]})
+
+
+def test_questions_about_one_passage_are_no_duplicates_and_its_wording_is_no_leak(tmp_path: Path) -> None:
+    text, other, held = distinct(0) * 5, distinct(1) * 5, distinct(2) * 5
+    rows = [
+        reading(0, text, "第一步怎么做？"), reading(1, text, "第二步怎么做？"), reading(2, text + "！", "第一步怎么做？"),
+        reading(3, other, "第一步怎么做？"), reading(4, text + "乙", "第一步怎么做？"), reading(5, held, "别的问题"),
+        reading(6, distinct(3) * 2 + held, "再问一个"),
+    ]  # fmt: skip
+    asked = [reading(n, held, question).prompt for n, question in enumerate(("第一步怎么做？", "第二步怎么做？"))]
+    items = [EvalItem(f"e{n}", "read", prompt, ["答案"], "exact") for n, prompt in enumerate(asked)]
+    write_records(tmp_path / "ingest" / "examples.jsonl", rows)
+    write_records(tmp_path / "ingest" / "eval.jsonl", items)
+    curate.run(Context(Court(Config("court", "C", "zh", "x"), tmp_path), tmp_path, "curate"))
+    assert dropped(tmp_path) == {"r2": "duplicate", "r4": "near-duplicate", "r5": "leak", "r6": "leak"}
+    assert kept(tmp_path) == ["r0", "r1", "r3"]
