@@ -311,8 +311,10 @@ def load_answering(folder: Path, quantization: str, adapter: Path | None) -> tup
 
 def quiet_libraries() -> None:
     """No telemetry, no weight-loading bars: the factory says what is going on itself. Called before the first import."""
+    import logging as standard
     import warnings
 
+    standard.getLogger("bitsandbytes").setLevel(standard.ERROR)  # it warns of a kernel that only a hub could give
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL would report each training
     from transformers.utils import logging

@@ -138,7 +138,8 @@ def propose(wish: Wish, say: Say = lambda text: None, folder: Folder | None = No
             f"No document in {wish.docs} is in the domain's language ({language}).", "Give another --lang."
         )
     named = _named(documents)
-    known = "未注明：未经允许请勿传播" if language == "zh" else "not stated: do not pass on without leave"
+    unknown = "未注明：未经允许请勿传播" if language == "zh" else "not stated: do not pass on without leave"
+    known = "CC0-1.0" if wish.docs is None else unknown  # the sample is ours
     return _carried(
         Proposal(
             name, line(wish.title) or _title(wish.name), language, base, line(wish.license) or known,

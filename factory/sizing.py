@@ -118,11 +118,12 @@ def _count(text: str, lora_r: int, length: int) -> tuple[float, ...]:
 
 
 def _with_lora(model: Any, lora_r: int, device: str) -> Any:
+    quiet_libraries()
+
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    quiet_libraries()
     with torch.device(device):
         base = AutoModelForCausalLM.from_config(model, dtype=torch.float32)
         lora = LoraConfig(r=lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
