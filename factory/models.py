@@ -305,6 +305,8 @@ def load_answering(folder: Path, quantization: str, adapter: Path | None) -> tup
     if adapter is not None:
         model = add_adapter(model, adapter)
     if inspect_machine().native_bf16:
+        # transformers hands the head a slice; torch multiplies one that is not contiguous by a copy of the weights for each row
+        model.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
         return model, tokenizer
     return pack_linears(model if adapter is None else model.merge_and_unload()), tokenizer
 

@@ -297,11 +297,22 @@ def sentences(text: str) -> list[str]:
 def _text(group: list[Block]) -> str:
     """The blocks as Markdown, each run of them below its own heading."""
     parts: list[str] = []
-    before: tuple[str, ...] | None = None
+    before: Block | None = None
+    mark = "."
     for block in group:
-        above = _above(block) if block.headings != before else ""
-        parts.append(above + block.markdown())
-        before = block.headings
+        above = _above(block) if before is None or block.headings != before.headings else ""
+        text = block.markdown()
+        if (
+            before
+            and not above
+            and before.kind == block.kind == "steps"
+            and before.start + len(before.lines) != block.start
+        ):
+            mark = ")" if mark == "." else "."  # or both would be read as one list, counted on
+        if block.kind == "steps":
+            text = re.sub(r"^(\d+)\.", rf"\1{mark}", text, flags=re.MULTILINE)
+        parts.append(above + text)
+        before = block
     return "\n\n".join(parts)
 
 

@@ -208,6 +208,12 @@ def test_long_steps_keep_their_numbers() -> None:
     assert all(line.startswith(f"{number} 号") or (number == 1 and "慢" in line) for number, line in numbered)
 
 
+def test_neighbouring_lists_of_steps_stay_apart() -> None:
+    text = "# 甲\n\n1. 一\n2. 二\n\n<!-- page 2 -->\n\n3. 三\n\n<!-- page 3 -->\n\n1. 四四四四四四四四四四四四四四四\n2. 五"
+    (made,) = texts(text)
+    assert [(block.start, len(block.lines)) for block in blocks(made)] == [(1, 3), (1, 2)]
+
+
 def test_long_tables_keep_their_head_and_a_long_row_becomes_lines() -> None:
     rows = [("甲", "值" * 900), *((f"行{number}", "数" * 50) for number in range(20))]
     made = texts("\n".join(["| 名称 | 内容 |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]))
