@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from factory.baselines import BASELINES, majority, ngram
-from factory.domain import Task
-from factory.records import EvalItem, Example
+from factory.config import Config
+from factory.domain import Domain, Task
+from factory.records import EvalItem, Example, Prediction, read_records
+from factory.stage import Context
+from factory.stages import evaluate
 
 KIND = Task("kind", "Kind", "choice", "What is {input}?", ("fruit", "tool"))
 FREE = Task("free", "Free", "rouge_l")
@@ -69,3 +74,28 @@ def test_the_regression_answers_the_same_in_the_span_of_its_rows() -> None:
         found.append(model.predict_proba(right))
     np.testing.assert_allclose(*found, atol=1e-5)
     assert _in_the_span_of(seen, asked)[0].shape[1] <= len(TRAIN) < seen.shape[1]
+
+
+def test_tasks_asked_in_the_same_words_are_one_to_a_baseline(tmp_path: Path) -> None:
+    """A baseline that is told 'decline' would always be right by declining; a model is not told."""
+
+    class Desk(Domain):
+        def tasks(self) -> list[Task]:
+            return [Task("answer", "A", "exact", "Read. {input}"), Task("decline", "D", "exact", "Read. {input}")]
+
+    context = Context(Desk(Config("desk", "D", "en", "x"), tmp_path), tmp_path, "evaluate")
+
+    def prompt(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": f"Read. {text}"}]
+
+    def row(task: str, number: int, answer: str) -> Example:
+        return Example(f"{task}{number}", task, prompt(f"{task} {number}"), [{"role": "assistant", "content": answer}])
+
+    train = [*(row("answer", n, "yes") for n in range(3)), *(row("decline", n, "not said") for n in range(2))]
+    items = [
+        EvalItem("a", "answer", prompt("x"), ["yes"], "exact"),
+        EvalItem("d", "decline", prompt("y"), ["not said"], "exact"),
+    ]
+    evaluate._judge_baseline(context, "majority", majority, train, items)
+    found = read_records(tmp_path / "evaluate" / "predictions" / "majority.jsonl", Prediction)
+    assert [(row.id, row.prediction, row.score) for row in found] == [("a", "yes", 1.0), ("d", "yes", 0.0)]
