@@ -408,6 +408,8 @@ def ask_and_compare(page: Any, expect: Any) -> None:
     expect(page.locator("#base")).to_contain_text("What is naan?")
     expect(page.locator("#base")).to_contain_text("not asked")
     expect(send).to_have_text("Send", timeout=60_000)
+    for column in ("#specialist", "#base"):  # the last words may arrive after the button
+        expect(page.locator(f"{column} .message.bot").last).not_to_have_text("…")
     assert answers(page, "#specialist")[-1] != answers(page, "#base")[-1]
     expect(page.locator("#disclaimer")).to_be_in_viewport()
 
