@@ -132,6 +132,7 @@ def test_every_catalog_entry_has_a_proven_architecture() -> None:
 
 
 def test_nf4_rounding_of_a_local_base(tmp_path: Path) -> None:
+    from bitsandbytes.functional import has_avx512bf16
     from tiny import tiny_model
 
     base = tiny_model(
@@ -151,7 +152,8 @@ def test_nf4_rounding_of_a_local_base(tmp_path: Path) -> None:
     assert bool((model.model.embed_tokens.weight == original.model.embed_tokens.weight).all())
     assert not hasattr(model.config, "quantization_config")
     packed = load_nf4(base, "float32")
-    assert (logits(packed, tokenizer) - logits(model, tokenizer)).abs().max() < 1e-4, "QLoRA's own numbers"
+    near = 0.05 if has_avx512bf16() else 1e-4  # there bitsandbytes multiplies in bf16, whatever is asked for
+    assert (logits(packed, tokenizer) - logits(model, tokenizer)).abs().max() < near, "QLoRA's own numbers"
     told = sft.run(context(base, tmp_path / "run", "sft", "nf4"))
     assert told["steps"] == 3
     assert (tmp_path / "run/sft/base.json").read_text(encoding="utf-8").count(str(rounded)) == 1
