@@ -17,7 +17,7 @@ def test_tables_are_those_of_the_results(page: str) -> None:
     quality = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(quality)
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert text.count("<!-- table: ") == text.count("<!-- end -->") == 5
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") == 4
     assert quality.inserted(text) == text, (
         "run: python benchmarks/quality.py, or quality.write for the run that changed"
     )
