@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from factory import __version__
+from factory import __version__, cli_data
+from factory.console import console, print_scores, say, scores_of
 from factory.errors import FactoryError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The catalog of base models.")
 app.add_typer(models_app, name="models")
+app.registered_commands += cli_data.app.registered_commands
 
 DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
 RunName = Annotated[str, typer.Option("--run", help="Name of the run: runs/DOMAIN/RUN.")]
@@ -37,13 +38,6 @@ Set = Annotated[
 Force = Annotated[
     list[str] | None, typer.Option("--force", help="Run this stage anew, and what depends on it ('all': every one).")
 ]
-
-console = Console()
-
-
-def say(text: str) -> None:
-    """One line of progress, out at once."""
-    print(text, flush=True)
 
 
 def main() -> None:
@@ -120,7 +114,7 @@ def build(
         return
     folder = build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:
-        _print_scores(folder)
+        print_scores(folder)
         say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(run))
 
 
@@ -169,7 +163,7 @@ def evaluate(
     """
     from factory.build import Order, build_run
 
-    _print_scores(build_run(Order(domain, run, source, task, settings, until="evaluate"), say))
+    print_scores(build_run(Order(domain, run, source, task, settings, until="evaluate"), say))
 
 
 @app.command()
@@ -186,9 +180,9 @@ def report(
 
     folder = open_run(domain, run)
     if as_json:
-        print(json.dumps({"models": _scores(folder)["models"]}, ensure_ascii=False, indent=2))
+        print(json.dumps({"models": scores_of(folder)["models"]}, ensure_ascii=False, indent=2))
         return
-    _print_scores(folder)
+    print_scores(folder)
     page = folder / "report" / "report.html"
     say(f"\nReport: {page}" if page.exists() else f"\nNo report.html yet. Run: factory build {domain}{_run_flag(run)}")
 
@@ -422,37 +416,3 @@ def doctor() -> None:
 
 def _run_flag(run: str) -> str:
     return "" if run == "default" else f" --run {run}"
-
-
-def _scores(folder: Path) -> dict[str, Any]:
-    from factory.files import read_json
-    from factory.stage import manifest
-
-    manifest(folder, "evaluate")
-    scores: dict[str, Any] = read_json(folder / "evaluate" / "scores.json")
-    return scores
-
-
-def _print_scores(folder: Path) -> None:
-    """The scoreboard: a row per task, a column per model, 95% intervals below the scores."""
-    result = _scores(folder)
-    names = [name for name in ("base", "sft", "dpo", "ngram", "majority") if name in result["models"]]
-    table = Table(title=f"\nScore of 100 [95% interval], {result['items']} eval items", title_justify="left")
-    table.add_column("task")
-    table.add_column("n", justify="right")
-    for name in names:
-        table.add_column(f"{name} (best)" if name == result["best"] else name, justify="right")
-    for task in [*result["tasks"], "mean"]:
-        cells = [result["models"][name][task] for name in names]
-        text = [f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" for cell in cells]
-        table.add_row(task, str(cells[0]["n"]), *text, style="bold" if task == "mean" else "")
-    console.print(table)
-    if review := result.get("review"):
-        console.print(
-            f"  [yellow]draft[/]   {review['approved']} of {result['items']} eval items are approved by an expert "
-            "(page 'Review' of the demo)",
-            highlight=False,
-        )
-    for gate in result["gates"]:
-        mark = "[green]passed[/]" if gate["passed"] else "[red]FAILED[/]"
-        console.print(f"  {mark}  {gate['name']}: {gate['detail']}", highlight=False)

@@ -16,14 +16,38 @@ from factory.files import read_text
 
 
 @dataclass(frozen=True)
+class Synthesize:
+    """A larger model writes examples about the passages; without a teacher the rules alone make them."""
+
+    teacher: str = ""  # an OpenAI-compatible address that ends in /v1, or a .gguf file; empty: none
+    model: str = ""  # the teacher's model; empty: the first that the address has
+    task: str = ""  # the task that its examples belong to; empty: 'ask', else the first one about a passage
+    kinds: list[str] = field(default_factory=list)  # fact, explain, scenario, judge, talk, decline; empty: all
+    per_passage: int = 2  # examples asked for about one passage
+    most: int = 600  # examples accepted, spread over the passages
+    floor: float = 30.0  # the teacher answers eval items first: below this mean score (of 100) its examples are refused
+    floor_items: int = 40  # eval items it answers
+    concurrency: int = 4  # calls at once
+    max_tokens: int = 0  # tokens in and out together that a build may use; 0: no limit
+    max_money: float = 0.0  # money that a build may use; 0: no limit
+    price_in: float = 0.0  # of a million tokens in
+    price_out: float = 0.0  # of a million tokens out
+
+
+@dataclass(frozen=True)
 class Curate:
     """What happens to examples before training sees them."""
 
     min_chars: int = 1  # shortest completion, in characters
     max_chars: int = 6000  # longest prompt and completion together, in characters
-    near_duplicate: float = 0.85  # Jaccard similarity of 5-character shingles from which two questions are the same
-    leak_ngram: int = 16  # length in characters of the n-grams that are compared with the eval questions
-    leak_share: float = 0.4  # a row whose n-grams cover this much of an eval question (or it of the row) is a leak
+    mask_pii: bool = (
+        True  # personal data (identity numbers, phones, e-mail, cards, plates, addresses) becomes its kind: [PHONE]
+    )
+    near_duplicate: float = 0.8  # similarity (of letters in order) from which questions with like answers are the same
+    leak_ngram: int = 16  # length of the n-grams that are compared with the eval questions, in Latin letters; a Chinese letter counts two
+    leak_share: float = (
+        0.5  # a long row whose n-grams cover this much of a long eval question (or it of the row) is a leak
+    )
     language_share: float = 0.3  # least share of letters that belong to the domain's language
     dev_share: float = 0.06  # share of the rows kept back to choose between the SFT and the DPO adapter
     dev_most: int = 60  # at most this many rows kept back
@@ -115,6 +139,7 @@ class Config:
     tasks: list[str] = field(default_factory=list)  # which tasks to build; empty: all
     seed: int = 0  # of every random choice
     options: dict[str, Any] = field(default_factory=dict)  # the domain's own settings
+    synthesize: Synthesize = field(default_factory=Synthesize)
     curate: Curate = field(default_factory=Curate)
     sft: Sft = field(default_factory=Sft)
     prefer: Prefer = field(default_factory=Prefer)
@@ -129,6 +154,9 @@ class Config:
 
 
 _RANGES: dict[str, tuple[float, float]] = {
+    "synthesize.per_passage": (1, 100), "synthesize.most": (0, 1e7), "synthesize.floor": (0, 100), "synthesize.floor_items": (0, 1e6),
+    "synthesize.concurrency": (1, 1000), "synthesize.max_tokens": (0, 1e12), "synthesize.max_money": (0, 1e9),
+    "synthesize.price_in": (0, 1e6), "synthesize.price_out": (0, 1e6),
     "curate.near_duplicate": (0.05, 1), "curate.language_share": (0, 1), "curate.dev_share": (0, 0.5),
     "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "curate.min_chars": (0, 1e6),
     "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6),
@@ -142,6 +170,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _CHOICES = {
     "language": ("en", "zh"),
     "sft.quantization": ("nf4", "none"),
+    "synthesize.kinds": ("fact", "explain", "scenario", "judge", "talk", "decline"),
     "evaluate.gates.above": ("base", "ngram", "majority"),
 }
 
@@ -158,6 +187,16 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", config.name):
         raise FactoryError(f"{path}: name = '{config.name}' is no identifier.", "Use a-z, 0-9 and _, a letter first.")
     return config
+
+
+def curate_settings(overrides: list[str]) -> Curate:
+    """The section [curate] from `curate.key=value` alone, for rows that belong to no domain."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _override(data, override)
+    if unknown := [key for key in data if key != "curate"]:
+        raise FactoryError(f"--set {unknown[0]}: only curate.KEY counts here.", "Example: --set curate.max_chars=9000")
+    return typing.cast(Curate, _typed(Curate, data.get("curate", {}), where="--set", prefix="curate."))
 
 
 def _override(data: dict[str, Any], text: str) -> None:

@@ -102,6 +102,18 @@ class Domain:
         """The frozen eval set: by default evals/*.jsonl. `passages` are those that training never sees."""
         return self.frozen_items()
 
+    def taught(self, passage: Passage, question: str) -> tuple[Task, str]:
+        """The task and input of a question that a teacher wrote about a passage: by default that of [synthesize] task."""
+        wanted = self.config.synthesize.task
+        about = [task for task in self.active() if task.about and not task.choices]
+        named = [task for task in about if task.name == (wanted or "ask")] or ([] if wanted else about)
+        if not named:
+            raise FactoryError(
+                f"'{self.config.name}' has no task for a teacher's questions about passages.",
+                "Give one in domain.py an `about` with {passage} and {question}, and name it: [synthesize] task = ...",
+            )
+        return named[0], named[0].about.format(passage=passage.text, question=question)
+
     def scorers(self) -> Mapping[str, Scorer]:
         """Scorers beside the built-in ones; one with a third parameter `question` gets the question (and a text in it), too."""
         return {}

@@ -45,8 +45,14 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file (a byte order mark is dropped); FactoryError when it cannot be read."""
+    return "".join(read_lines(path))
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, one at a time, each with its end as a line feed; errors as read_text."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            yield from file
     except UnicodeDecodeError as error:
         raise FactoryError(
             f"{path} is not UTF-8 (byte {error.start}).", f"Convert it: iconv -f GB18030 -t UTF-8 '{path}' > NEW"

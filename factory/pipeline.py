@@ -8,10 +8,11 @@ from factory.stage import Stage
 
 def stages(until: str = "") -> tuple[Stage, ...]:
     """Every stage in order, or those up to and with `until`."""
-    from factory.stages import app, curate, dpo, evaluate, ingest, prefer, report, sft
+    from factory.stages import app, curate, dpo, evaluate, ingest, prefer, report, sft, synthesize
 
     everything = (
         ingest.STAGE,
+        synthesize.STAGE,
         curate.STAGE,
         sft.STAGE,
         prefer.STAGE,

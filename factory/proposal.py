@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from factory import rules
-from factory.documents import Folder, Skipped, read_folder
+from factory.documents import Folder, read_folder
 from factory.errors import FactoryError
 from factory.files import templates
 from factory.models import BaseModel, find_base
+from factory.reading import Skipped
 from factory.records import Document, Passage
 from factory.structure import cut
 from factory.text import language_share

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from factory.errors import FactoryError
-from factory.files import atomic_write, read_text
+from factory.files import atomic_write, read_lines
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
@@ -123,7 +123,7 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, row) of a JSON Lines file; FactoryError names the line that is not a JSON object."""
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:

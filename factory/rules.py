@@ -30,8 +30,16 @@ _READ = {
 ABOUT = {"zh": "资料：\n{passage}\n\n问题：{question}", "en": "Text:\n{passage}\n\nQuestion: {question}"}
 
 
+def reading(passage: str, question: str, language: str) -> str:
+    """A question as every reading task puts it: the passage, then what is asked of it."""
+    return _READ[language].format(input=ABOUT[language].format(passage=passage, question=question))
+
+
 def tasks(language: str, sources: Sequence[str] = ()) -> list[Task]:
-    """Every task that the rules know, in one language; `sources` are the labels of the task `source`."""
+    """Every task that the rules know, in one language; `sources` are the labels of the task `source`.
+
+    No rule asks the questions of the task `ask`: a teacher writes them.
+    """
     reading = [
         ("define", ("什么是……？", "What is ...?"), "rouge_l", 128),
         ("fact", ("条目和表格里的值", "Values in entries and tables"), "token_f1", 48),
@@ -41,6 +49,7 @@ def tasks(language: str, sources: Sequence[str] = ()) -> list[Task]:
         ("list", ("列出各项", "List the entries"), "set_f1", 128),
         ("step", ("第几步怎么做", "What a step says"), "rouge_l", 128),
         ("find", ("哪句话提到……", "Which sentence names ..."), "rouge_l", 128),
+        ("ask", ("老师模型出的问题", "What a teacher asks"), "rouge_l", 160),
     ]
     chosen = language == "zh"
     made = [

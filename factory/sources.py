@@ -1,15 +1,88 @@
-"""Sources that are fetched: a git repository at a commit."""
+"""Sources by their address: a folder or file, a git repository at a commit, a dataset of the Hugging Face hub."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from factory import sheets
+from factory.documents import MOST_LETTERS, READERS, Folder, made_documents, read_folder
 from factory.errors import FactoryError
 from factory.files import digest, lock
 from factory.models import home
+from factory.reading import Skipped, Unreadable
+from factory.records import Document
+
+_GIT = re.compile(r"^(https?|ssh|git|file)://|^git@")
+_DATASET = re.compile(r"(?:hf://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?")
+
+
+def read_source(source: str, license: str = "", say: Callable[[str], None] = lambda text: None) -> Folder:
+    """The documents of a folder, file, git address (`URL@COMMIT`) or dataset (`hf://OWNER/NAME[:CONFIG][@REVISION]`).
+
+    Raises FactoryError for a source that does not exist or cannot be reached.
+    """
+    path = Path(source).expanduser()
+    if _GIT.match(source):
+        folder = read_folder(fetch_git(source), license=license, say=say)
+        return replace(folder, documents=[replace(made, source=f"{source}:{made.id}") for made in folder.documents])
+    if not source.startswith("hf://") and path.exists():
+        return read_folder(path, license=license, say=say)
+    found = _DATASET.fullmatch(source)
+    if not found or path.suffix.lower() in READERS:
+        raise FactoryError(
+            f"{source} does not exist.",
+            "Give a folder, a file, a git address with @COMMIT, or a dataset: hf://OWNER/NAME",
+        )
+    return read_dataset(found[1], found[2] or "", found[3] or "", license, say)
+
+
+def read_dataset(name: str, config: str, revision: str, license: str, say: Callable[[str], None]) -> Folder:
+    """The rows of all splits as Documents, as many as MOST_LETTERS hold; code of a dataset is never run.
+
+    The columns of text are found as in a file of rows. Raises FactoryError when the dataset cannot be read.
+    """
+    import datasets
+
+    say(f"    dataset {name}" + ("" if revision else ", its newest revision (pin one: @REVISION)"))
+    documents: list[Document] = []
+    skipped: list[Skipped] = []
+    try:
+        splits = datasets.load_dataset(name, config or None, revision=revision or None, streaming=True)
+        for split, rows in splits.items():
+            try:
+                made = sheets.read_rows(_limited(rows, f"{name}/{split}", skipped))
+            except Unreadable as why:
+                skipped.append(Skipped(f"{name}/{split}", str(why)))
+                continue
+            skipped += (Skipped(f"{part.name} of {name}/{split}", part.reason) for part in made.left_out)
+            address = f"hf://{name}" + f"@{revision}" * bool(revision)
+            documents += made_documents(made, f"{name}/{split}", address, license=license)
+    except Exception as error:  # whatever the library says about names, revisions, configurations and the network
+        reason = [*str(error).splitlines(), type(error).__name__][0].rstrip(".")
+        raise FactoryError(
+            f"The dataset {name} cannot be read: {reason}.",
+            f"If {name} is a folder or file, it does not exist here; else check name, revision, configuration "
+            "(OWNER/NAME:CONFIG) and the network.",
+        ) from error
+    return Folder(documents, skipped)
+
+
+def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped]) -> Iterator[Any]:
+    letters = 0
+    for number, row in enumerate(rows, 1):
+        if letters > MOST_LETTERS:
+            skipped.append(
+                Skipped(f"rows from {number} of {name}", f"more than {MOST_LETTERS / 1e6:.0f} million letters in all")
+            )
+            return
+        letters += sum(len(value) for value in row.values() if isinstance(value, str))
+        yield row
 
 
 def fetch_git(address: str) -> Path:

@@ -23,6 +23,7 @@ _INLINE, _SLASHED = r"([\\`*_<\[&#])", r"\\\1"
 T = TypeVar("T")
 _PARSER = MarkdownIt("commonmark").enable("table")
 _PAGE = re.compile(r"<!-- page (\d+) -->")
+_ADMONITION = re.compile(r"^\[![A-Za-z]+\][+-]?[ \t]*")  # GitHub's [!NOTE] above a quotation
 _TAG = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -129,7 +130,11 @@ def _block(token: Token, inside: list[Token]) -> Block | None:
             return _of_lines("text", (cell for row in cells for cell in row))
         return Block("table", tuple(" | ".join(row) for row in cells), cells=cells)
     if token.type in ("paragraph_open", "blockquote_open"):
-        return _of_lines("text", (line.strip() for part in inside for line in _told(part).splitlines()))
+        lines = [line.strip() for part in inside for line in _told(part).splitlines()]
+        if token.type == "blockquote_open" and lines:
+            first = next((at for at, line in enumerate(lines) if line), 0)
+            lines[first] = _ADMONITION.sub("", lines[first])
+        return _of_lines("text", lines)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Folders of documents that carry every kind of question, made up anew but always the same: no text stands in two of them."""
+"""Documents for tests: folders that carry every kind of question, made up anew but always the same; PDF byte by byte."""
 
 from __future__ import annotations
 
@@ -69,3 +69,33 @@ def write_papers(folder: Path, language: str, count: int = 18) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(paper(language, number), encoding="utf-8")
     return folder
+
+
+def pdf(*pages: list[tuple[int, str]] | bytes, trailer: str = "") -> bytes:
+    """A PDF with pages of (font size, line) in Helvetica, or with a content stream of their own: fonts F, B (bold) and C (Courier)."""
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Count {len(pages)}/Kids[{kids}]>>".encode(),
+        b"<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>/B<</Type/Font/Subtype/Type1/BaseFont/Helvetica-Bold>>"
+        b"/C<</Type/Font/Subtype/Type1/BaseFont/Courier>>>>",
+    ]  # fmt: skip
+    for number, page in enumerate(pages):
+        if not isinstance(page, bytes):
+            lines = "".join(f"/F {size} Tf ({text}) Tj 0 -{size * 2} Td " for size, text in page)
+            page = f"BT 72 740 Td {lines}ET".encode()
+        objects.append(
+            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font 3 0 R>>/Contents {5 + 2 * number} 0 R>>".encode()
+        )
+        objects.append(b"<</Length %d>>stream\n%s\nendstream" % (len(page), page))
+    file, starts = bytearray(b"%PDF-1.4\n"), []
+    for number, content in enumerate(objects, 1):
+        starts.append(len(file))
+        file += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    table = "".join(f"{start:010} 00000 n \n" for start in starts)
+    size = len(objects) + 1
+    return (
+        bytes(file)
+        + (
+            f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer<</Size {size}/Root 1 0 R{trailer}>>\nstartxref\n{len(file)}\n%%EOF"
+        ).encode()
+    )

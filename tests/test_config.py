@@ -42,7 +42,7 @@ def test_every_shipped_domain_loads(path: Path) -> None:
 def test_defaults_and_integers_for_floats() -> None:
     config = load("[sft]\nepochs = 3\n[options]\nany = [1]\n")
     assert config.sft.epochs == 3.0 and isinstance(config.sft.epochs, float)
-    assert config.options == {"any": [1]} and config.curate.near_duplicate == 0.85 and config.tasks == []
+    assert config.options == {"any": [1]} and config.curate.near_duplicate == 0.8 and config.tasks == []
 
 
 @pytest.mark.parametrize(

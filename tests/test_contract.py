@@ -11,11 +11,12 @@ from conftest import ROOT
 
 from factory.config import load_config
 from factory.domain import Domain, Found, find_domains
+from factory.leaks import LeakIndex
 from factory.models import find_base
 from factory.records import Document, EvalItem, Example, Passage, read_records
 from factory.stage import Context, run_stages
 from factory.stages import curate, ingest
-from factory.text import LeakIndex, squeeze
+from factory.text import squeeze
 
 FOUND = find_domains(ROOT / "domains")
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import shutil
-import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from papers import pdf
 
-from factory import documents
-from factory.documents import Unreadable, read_documents, read_file, read_folder
+from factory import documents, reading
+from factory.documents import Unreadable, read_documents, read_folder
 from factory.errors import FactoryError
 from factory.structure import blocks
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+OLE = b"\xd0\xcf\x11\xe0" + bytes(600)
+LOCKED = OLE + "EncryptedPackage".encode("utf-16-le")
 BOMB = "<!DOCTYPE z [" + "".join(
     f'<!ENTITY a{n} "{f"&a{n - 1};" * 10 if n else "lol" * 99}">' for n in range(9)
 )  # 10 ** 8 * 297 letters
@@ -29,6 +30,11 @@ def put(name: str, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def read_file(path: Path) -> str:
+    """The text of a file that is one document."""
+    return documents.read_file(path).texts[""]
 
 
 def refused(path: Path) -> str:
@@ -89,35 +95,6 @@ def xlsx(sheets: dict[str, list[Sequence[object]]]) -> bytes:
             sheet.append(row)
     book.save(file)
     return file.getvalue()
-
-
-def pdf(*pages: list[tuple[int, str]] | bytes, trailer: str = "") -> bytes:
-    """Pages of (font size, line) in Helvetica, or with a content stream of their own."""
-    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
-    objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Count {len(pages)}/Kids[{kids}]>>".encode(),
-        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
-    ]  # fmt: skip
-    for number, page in enumerate(pages):
-        if not isinstance(page, bytes):
-            lines = "".join(f"/F {size} Tf ({text}) Tj 0 -{size * 2} Td " for size, text in page)
-            page = f"BT 72 740 Td {lines}ET".encode()
-        objects.append(
-            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F 3 0 R>>>>/Contents {5 + 2 * number} 0 R>>".encode()
-        )
-        objects.append(b"<</Length %d>>stream\n%s\nendstream" % (len(page), page))
-    file, starts = bytearray(b"%PDF-1.4\n"), []
-    for number, content in enumerate(objects, 1):
-        starts.append(len(file))
-        file += b"%d 0 obj\n%s\nendobj\n" % (number, content)
-    table = "".join(f"{start:010} 00000 n \n" for start in starts)
-    size = len(objects) + 1
-    return (
-        bytes(file)
-        + (
-            f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer<</Size {size}/Root 1 0 R{trailer}>>\nstartxref\n{len(file)}\n%%EOF"
-        ).encode()
-    )
 
 
 # Formats
@@ -239,50 +216,142 @@ def test_csv(name: str, content: str) -> None:
     assert '""' not in content or table.cells[2] == ('说 "好", 对', "3")
 
 
-def test_pdf() -> None:
-    wide = "A long line of a paragraph that goes to the right edge of the page and on, see"
-    pages = [
-        [(11, "Handbook of the club"), (20, f"Chapter {n}"), (11, wide), (11, "3.5 euros."), (11, "- one"), (11, "2. two"),
-         (11, "77"), (11, "Total" + "!" * n), (11, f"{n}")]
-        for n in range(1, 5)
-    ]  # fmt: skip
-    text = read_file(put("a.pdf", pdf(*pages)))
-    assert text.split("<!-- page 2 -->\n\n")[1].split("\n\n<!--")[0].split("\n\n") == [
-        "## Chapter 2", f"{wide} 3.5 euros.", "- one", "2. two", "77", "Total!!"
-    ]  # fmt: skip
-    assert [block.page for block in blocks(text) if block.kind == "list"] == [1, 2, 3, 4]
+def pptx(*slides: tuple[str, list[str]], notes: str = "") -> bytes:
+    """Slides of a title and bullets; the last one has a table, a text box above it and notes."""
+    from pptx import Presentation
+    from pptx.util import Inches
+
+    deck, file = Presentation(), io.BytesIO()
+    for title, bullets in slides:
+        slide = deck.slides.add_slide(deck.slide_layouts[1])
+        slide.shapes.title.text = title
+        slide.placeholders[1].text = "\n".join(bullets)
+    grid = slide.shapes.add_table(2, 2, Inches(1), Inches(5), Inches(4), Inches(1)).table
+    for number, text in enumerate(("名称", "值", "甲|乙", "1")):
+        grid.cell(number // 2, number % 2).text = text
+    slide.shapes.add_textbox(Inches(1), Inches(1), Inches(4), Inches(1)).text_frame.text = "<b> box"
+    slide.notes_slide.notes_text_frame.text = notes
+    deck.save(file)
+    return file.getvalue()
 
 
-def test_lines_of_a_pdf_are_joined() -> None:
-    lines = [
-        ("应当依照", 500), ("第三条的规定", 200), ("第四条 本法适用", 500), ("第五条 另行", 200), ("a com-", 500), ("mon word", 500),
-        ("10.2 % and", 100), ("(3) an item that is long", 500), ("• dot", 500), ("12) last", 90),
-    ]  # fmt: skip
-    assert list(documents._paragraphs([documents._Line(text, 11, right) for text, right in lines], 11, 520)) == [
-        "应当依照第三条的规定", "第四条 本法适用", "第五条 另行", "a common word 10.2 % and", "(3) an item that is long", "- dot", "12) last",
-    ]  # fmt: skip
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
-def test_pdf_of_a_browser() -> None:
-    chinese = "中国工会是职工自愿结合的工人阶级的群众组织，是党联系职工群众的桥梁和纽带，依照第三条的规定执行。" * 2
-    english = (
-        "The library opens at nine in the morning and closes at six in the evening on every working day, they say, " * 2
+def test_pptx() -> None:
+    text = read_file(put("a.pptx", pptx(("入职培训", ["第一天"]), ("报销", ["发票", "审批"]), notes="讲十分钟")))
+    assert text == (
+        "<!-- page 1 -->\n\n# 入职培训\n\n第一天\n\n<!-- page 2 -->\n\n## 报销\n\n\\<b> box\n\n- 发票\n- 审批\n\n"
+        "| 名称 | 值 |\n| --- | --- |\n| 甲\\|乙 | 1 |\n\n讲十分钟"
     )
-    put("a.html", f"""<meta charset=utf-8><style>body {{font-family: 'Noto Sans CJK SC'}} h2 {{break-before: page}}</style>
-        <h1>工会章程</h1><p>{chinese}</p><ul><li>第一项内容<li>第二项内容</ul><p>第一条　本章程自公布之日起施行。</p>
-        <h2>Opening hours of the library and of the reading rooms on the second floor</h2><p>{english}</p>
-        <ol><li>Show it<li>Sit</ol><h2>Last</h2><p>List&lt;String&gt; stays.</p>""")  # fmt: skip
-    subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer", "--print-to-pdf=docs/a.pdf", "docs/a.html"],
-        check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
-    assert read_file(Path("docs/a.pdf")).split("\n\n") == [
-        "<!-- page 1 -->", "## 工会章程", chinese, "第一项内容", "第二项内容", "第一条 本章程自公布之日起施行。",
-        "<!-- page 2 -->", "## Opening hours of the library and of the reading rooms on the second floor",
-        english.strip(), "1. Show it", "2. Sit", "<!-- page 3 -->", "## Last", "List\\<String> stays.",
-    ]  # fmt: skip
+    assert {block.page for block in blocks(text)} == {1, 2}
+
+
+def test_docx_of_python_docx() -> None:
+    import docx as word
+
+    made, file = word.Document(), io.BytesIO()
+    made.add_heading("手册", 0), made.add_heading("总则", 1), made.add_heading("细则", 2)
+    (
+        made.add_paragraph("请假须提前三天。"),
+        made.add_paragraph("事假", "List Bullet"),
+        made.add_paragraph("申请", "List Number"),
+    )
+    made.save(file)
+    text = read_file(put("a.docx", file.getvalue()))
+    assert text == "# 手册\n\n# 总则\n\n## 细则\n\n请假须提前三天。\n\n- 事假\n\n1. 申请"
+
+
+def epub(chapters: dict[str, str], spine: list[str], **more: str) -> bytes:
+    """A book whose manifest lists chapters in one order and whose spine has another."""
+    items = "".join(f'<opf:item id="i{n}" href="{name}"/>' for n, name in enumerate(chapters))
+    order = "".join(f'<opf:itemref idref="i{list(chapters).index(name)}"/>' for name in spine)
+    return packed({
+        "META-INF/container.xml": '<container><rootfiles><rootfile full-path="O/b.opf"/></rootfiles></container>',
+        "O/b.opf": '<opf:package><metadata><dc:title>The\nBook</dc:title></metadata><opf:manifest><opf:item id="toc" href="toc.xhtml" '
+        f'properties="nav"/>{items}</opf:manifest><opf:spine><opf:itemref idref="toc"/>{order}</opf:spine></opf:package>',
+        "O/toc.xhtml": "<body>contents</body>", **{f"O/{name}": page for name, page in chapters.items()}, **more,
+    })  # fmt: skip
+
+
+def test_epub() -> None:
+    page = "<?xml version='1.0'?><html><head><title>no</title></head><body><h2>{}</h2><p>text</p></body></html>"
+    made = epub({"b.xhtml": page.format("Two"), "a b.xhtml": page.format("One")}, ["a b.xhtml", "b.xhtml"])
+    put("a.epub", made)
+    (document,) = read_folder(Path("docs")).documents
+    assert document.text == "# The Book\n\n## One\n\ntext\n\n## Two\n\ntext" and document.title == "The Book"
+
+
+def test_epub_whose_headings_are_large_paragraphs() -> None:
+    page = '<body><p class="p0"><span class="s1">Title</span></p><p class="p0"><span class="s2">Part</span></p><p class="p0"><span class="s3">{}</span></p></body>'
+    css = ".s1 { color: red; font-size: 24pt }\n.s2 { font-size: 14.5pt }\n.s3 { font-size: 11pt }"
+    text = read_file(put("a.epub", epub({"a.xhtml": page.format("word " * 30)}, ["a.xhtml"], **{"O/s.css": css})))
+    assert text.startswith("# The Book\n\n# Title\n\n## Part\n\nword")
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("员工手册\n\n第一章 总则\n\n（一）范围\n\n本手册适用于全体员工和实习生。", ["# 员工手册", "## 第一章 总则", "### （一）范围"]),
+        ("Staff handbook\n\n1.1 Scope\n\nThis is about all who work here.", ["# Staff handbook", "### 1.1 Scope"]),
+    ],
+)  # fmt: skip
+def test_headings_of_plain_text(text: str, made: list[str]) -> None:
+    assert read_file(put("a.txt", text)).split("\n\n")[:-1] == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Dear Sir,\n\nplease read this long line.", "短句。\n\n这里是一个更长的段落，没有标题。", "one line\nand another one\n\ntext text text text", "end"],
+)  # fmt: skip
+def test_what_is_no_heading_in_plain_text(text: str) -> None:
+    assert read_file(put("a.txt", text)) == text
+
+
+# Archives
+
+
+def test_zip_is_read_as_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("手册/b.md", "# 乙\n\n文")
+        archive.writestr("a.md", "text")
+        archive.writestr("__MACOSX/a.md", "no"), archive.writestr(".git/x.md", "no"), archive.writestr("empty/", "")
+        archive.writestr("inner.zip", packed({"x.md": "x"})), archive.writestr("film.mp4", "x")
+        link = zipfile.ZipInfo("link.md")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("../../out.md", "stays inside")
+    put("all.zip", file.getvalue()), put("z.md", "last")
+    folder = read_folder(Path("docs"), "zh", "CC0-1.0")
+    assert [document.id for document in folder.documents] == [
+        "all.zip/a.md",
+        "all.zip/out.md",
+        "all.zip/手册/b.md",
+        "z.md",
+    ]
+    assert folder.documents[2].source == "docs/all.zip/手册/b.md" and folder.documents[2].license == "CC0-1.0"
+    assert {skipped.name: skipped.reason for skipped in folder.skipped} == {
+        "all.zip/film.mp4": ".mp4: no document that can be read", "all.zip/link.md": "a link",
+        "all.zip/inner.zip": ".zip: an archive in an archive: unpack it first",
+    }  # fmt: skip
+    assert not Path("../out.md").exists() and not Path("out.md").exists()
+
+
+def test_zip_made_by_chinese_windows() -> None:
+    named = packed({"aaaa.md": "文"}).replace(b"aaaa.md", "章程".encode("gb18030") + b".md")
+    put("a.zip", named)
+    assert [document.id for document in read_folder(Path("docs")).documents] == ["a.zip/章程.md"]
+
+
+def test_zip_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one large member nor many that are large together; what the archive says of their sizes is not believed."""
+    monkeypatch.setattr(reading, "MOST_BYTES", 100_000)
+    bomb = packed({"a.md": "x" * 5_000_000, "b.md": "good"})
+    put("a.zip", bomb), put("b.zip", packed({f"{n:02}.md": "x" * 90_000 for n in range(20)}))
+    folder = read_folder(Path("docs"))
+    reasons = {skipped.name: skipped.reason for skipped in folder.skipped}
+    assert reasons["a.zip/a.md"] == "larger than 0 MB" and "a.zip/b.md" in {
+        document.id for document in folder.documents
+    }
+    assert reasons["b.zip/19.md"].startswith("the archive holds more than") and len(folder.documents) == 1 + 12
 
 
 # What cannot be read
@@ -298,10 +367,20 @@ def test_each_file_that_cannot_be_read_is_named_and_the_others_are_read() -> Non
         "secret.pdf": (pdf([(11, "You see nothing")], trailer=encrypted), "password"),
         "scan.pdf": (pdf(b"q 90 0 0 90 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x7f EI Q"), "scanned"),
         "field.csv": ("a,b\n1," + "x" * 140_000, "field larger than field limit"), "half.txt": (b"\xff\xfea", "broken: "),
-        "bytes.txt": (b"\x81\x20\xff\x81", "neither UTF-8 nor GB18030"),
+        "bytes.txt": (b"\x81\x20\xff\x81", "neither UTF-8 nor GB18030"), "old.doc": (OLE, "save it as .docx"), "old.xls": (OLE, "save it as .xlsx"),
+        "old.docx": (OLE, "an old Office file under a new name"), "locked.docx": (LOCKED, "with a password"), "locked.xlsx": (LOCKED, "with a password"),
+        "locked.pptx": (LOCKED, "with a password"), "other.pptx": (packed({"a": "b"}), "broken: "), "other.epub": (packed({"a": "b"}), "it has no META-INF"),
+        "shut.epub": (epub({"a.xhtml": "x"}, ["a.xhtml"], **{"META-INF/encryption.xml": '<CipherReference URI="O/a.xhtml"/>'}), "copy protection"),
+        "broken.zip": ("no zip", "broken zip"), "void.zip": (packed({}), "empty"), "broken.parquet": ("PAR1", "broken: "), "broken.json": ("[1,", "broken: "),
+        "all.rar": ("Rar!", "unpack it first"),
     }  # fmt: skip
     for name, (content, _) in bad.items():
         put(name, content)
+    secret = bytearray(packed({"a.md": "secret"}))
+    for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # the flag that says: encrypted
+        secret[secret.index(mark) + place] |= 1
+    put("secret.zip", bytes(secret))
+    bad["secret.zip/a.md"] = (b"", "with a password")
     put("last of all.md", "Read.")
     folder = read_folder(Path("docs"))
     assert [document.text for document in folder.documents] == ["Read."]
@@ -367,7 +446,7 @@ def test_files_and_folders_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch)
 
 def test_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.md", "x" * 100), put("b.md", "y" * 2_000_001), put("c.md", "z" * 100), put("d.md", "last")
-    monkeypatch.setattr(documents, "MOST_BYTES", 2_000_000)
+    monkeypatch.setattr(reading, "MOST_BYTES", 2_000_000)
     monkeypatch.setattr(documents, "MOST_LETTERS", 150)
     folder = read_folder(Path("docs"))
     assert [document.id for document in folder.documents] == ["a.md", "c.md"]
@@ -375,7 +454,7 @@ def test_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_zip_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(reading, "MOST_BYTES", 100_000)
     big = docx(para("x" * 2_000_000))
     assert len(big) < 100_000
     assert "when unpacked" in refused(put("a.docx", big)) and "when unpacked" in refused(put("a.xlsx", big))

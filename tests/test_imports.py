@@ -11,9 +11,10 @@ import pytest
 from conftest import ROOT
 
 LEVELS = [
-    ["errors"], ["files", "text", "progress"], ["records", "config", "scorers"], ["domain", "documents", "structure"], ["questions"], ["rules"],
-    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training"], ["sizing"], ["plan"], ["stages"], ["pipeline"],
-    ["sources", "doctor", "proposal"], ["build", "scaffold"], ["predict", "check"], ["cli"],
+    ["errors"], ["files", "text", "progress", "pii", "numerals"], ["records", "config", "scorers", "duplicates", "grounding", "quality", "reading"], ["leaks"],
+    ["boxes", "markup", "sheets", "slides", "archives"], ["grids", "epub"], ["layout"], ["paragraphs"], ["pdf"], ["domain", "documents", "structure", "sieve"], ["questions"], ["rules"],
+    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["sizing", "teacher"], ["synthesis"], ["plan"], ["stages"], ["pipeline"],
+    ["sources", "doctor", "proposal"], ["build", "scaffold", "passages"], ["predict", "check", "cleaning", "teaching", "console"], ["cli_data"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 HEAVY = {"torch", "transformers", "datasets", "gradio", "trl", "peft", "sklearn"}

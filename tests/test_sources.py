@@ -1,4 +1,4 @@
-"""Git sources: a local repository stands for a remote one."""
+"""Git sources and datasets: a local repository stands for a remote one, a local folder for one of the hub."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from factory import sources
 from factory.errors import FactoryError
-from factory.sources import fetch_git
+from factory.sources import fetch_git, read_source
 
 
 @pytest.fixture
@@ -42,3 +43,63 @@ def test_unknown_commit_and_address_are_one_line(repository: tuple[str, str], tm
         fetch_git(f"{repository[0]}@0000000")
     with pytest.raises(FactoryError, match="git fetch failed"):
         fetch_git(f"file://{tmp_path}/nowhere@{repository[1]}")
+
+
+def test_a_repository_is_read_under_its_address(repository: tuple[str, str]) -> None:
+    address = "@".join(repository)
+    (document,) = read_source(address, "CC0-1.0").documents
+    assert (document.id, document.source, document.license) == ("a.md", f"{address}:a.md", "CC0-1.0")
+
+
+@pytest.fixture
+def dataset() -> Path:
+    """A folder with the layout of the hub, in the working folder: the library reads it by that name."""
+    import pyarrow
+    import pyarrow.parquet
+
+    folder = Path("owner/name/data")
+    folder.mkdir(parents=True)
+    for split, texts in (("train", ["one", "two", "two"]), ("test", ["three"])):
+        rows = pyarrow.Table.from_pylist([{"text": text, "label": 1} for text in texts])
+        pyarrow.parquet.write_table(rows, folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def test_a_dataset_of_the_hub(dataset: Path) -> None:
+    told: list[str] = []
+    folder = read_source("hf://owner/name@abc123", "CC0-1.0", told.append)
+    assert [(made.id, made.text) for made in folder.documents] == [
+        ("owner/name/train#1", "one"), ("owner/name/train#2", "two"), ("owner/name/test#1", "three")
+    ]  # fmt: skip
+    assert {(made.source, made.license) for made in folder.documents} == {("hf://owner/name@abc123", "CC0-1.0")}
+    assert [(left.name, left.reason) for left in folder.skipped] == [
+        ("1 rows of owner/name/train", "the same text as a row before")
+    ]
+    assert told == ["    dataset owner/name"]
+    read_source("hf://owner/name", say=told.append)
+    assert "pin one" in told[-1]
+
+
+def test_a_dataset_is_read_as_far_as_it_fits(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_LETTERS", 2)
+    folder = read_source("hf://owner/name")
+    assert [made.text for made in folder.documents] == ["one", "three"]
+    assert folder.skipped[0].name == "rows from 2 of owner/name/train"
+
+
+def test_a_dataset_that_cannot_be_reached_is_one_line() -> None:
+    for source in ("hf://no/such", "no/such@abc", "no/such:config"):
+        with pytest.raises(FactoryError, match="The dataset no/such cannot be read: ") as caught:
+            read_source(source)
+        assert "\n" not in caught.value.message and "it does not exist here" in caught.value.hint
+    for source in ("no/such.pdf", "nowhere", "hf://a"):
+        with pytest.raises(FactoryError, match="does not exist"):
+            read_source(source)
+
+
+def test_code_of_a_dataset_is_never_run() -> None:
+    Path("owner/name").mkdir(parents=True)
+    Path("owner/name/name.py").write_text("open('ran', 'w')", encoding="utf-8")
+    with pytest.raises(FactoryError, match="cannot be read"):
+        read_source("hf://owner/name")
+    assert not Path("ran").exists()

@@ -82,6 +82,13 @@ def test_quotations() -> None:
     assert (block.kind, block.lines) == ("text", ("one two", "three", "four", "five"))
 
 
+@pytest.mark.parametrize("mark", ["[!Warning]", "[!NOTE]", "[!tip]-"])
+def test_the_mark_of_an_admonition_is_no_text(mark: str) -> None:
+    assert one(f"> {mark}\n> Mind the *step*.").lines == ("Mind the step.",)
+    assert one(f"> {mark} Mind\n>\n> - it").lines == ("Mind", "it")
+    assert one(f"{mark} x").lines == (f"{mark} x",)
+
+
 def test_paragraphs_without_links_pictures_and_comments() -> None:
     block = one("See [the *plan*](http://x) ![no](a.png)<!-- gone --> <b>bold</b>\\\nnext<br/>last")
     assert block.lines == ("See the plan  bold", "next", "last")

@@ -11,12 +11,12 @@ from factory.baselines import BASELINES
 from factory.domain import Task
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
+from factory.leaks import LeakIndex
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Prediction, read_records, write_records
 from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
-from factory.text import LeakIndex
 
 
 def run(context: Context) -> dict[str, Any]:

@@ -27,7 +27,7 @@ SEALED = {
 }  # fmt: skip
 PRELOADED = [
     "torch", "transformers", "peft", "trl", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "datasets", "sklearn.linear_model",
-    "sklearn.model_selection", "sklearn.feature_extraction.text", "datasketch", "transformers.models.llama", "factory.cli",
+    "sklearn.model_selection", "sklearn.feature_extraction.text", "rensa", "transformers.models.llama", "factory.cli",
 ]  # fmt: skip
 STAGES = ["ingest", "curate", "sft", "prefer", "dpo", "evaluate", "report", "app"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def run(tmp_path: Path, rows: list[Example], asked: tuple[str, ...] = (), **sett
     items = [EvalItem(f"e{n}", "charge", row(n, text).prompt, ["盗窃"], "exact") for n, text in enumerate(asked)]
     write_records(tmp_path / "ingest" / "examples.jsonl", rows)
     write_records(tmp_path / "ingest" / "eval.jsonl", items)
+    write_records(tmp_path / "synthesize" / "examples.jsonl", [])
     return curate.run(Context(Court(config, tmp_path), tmp_path, "curate"))
 
 
@@ -60,9 +62,10 @@ def dropped(tmp_path: Path) -> dict[str, str]:
     return {found["id"]: found["reason"] for line in lines if line for found in [json.loads(line)]}
 
 
-def distinct(number: int) -> str:
+def distinct(number: int, length: int = 40) -> str:
     """A Chinese text that shares next to nothing with those of other numbers."""
-    return "".join(chr(0x4E00 + (number * 601 + place * 7919) % 20000) for place in range(40))
+    chance = random.Random(number)
+    return "".join(chr(chance.randrange(0x4E00, 0x9F00)) for _ in range(length))
 
 
 def test_every_drop_has_its_reason(tmp_path: Path) -> None:
@@ -101,7 +104,9 @@ def test_text_is_normalised(tmp_path: Path) -> None:
 
 
 def test_no_rows_left_is_an_error_with_the_reasons(tmp_path: Path) -> None:
-    with pytest.raises(FactoryError, match="No rows are left after curate: 1 too short, 1 leak") as caught:
+    with pytest.raises(
+        FactoryError, match="No rows are left after curate: 2 rows: 0 kept; 1 leak, 1 too short"
+    ) as caught:
         run(tmp_path, [row(0, CASE), row(1, distinct(1), answer="")], (CASE,))
     assert "[curate]" in caught.value.hint and not (tmp_path / "curate" / "train.jsonl").exists()
 
@@ -120,6 +125,26 @@ def test_dev_rows_are_apart_bounded_and_the_same_every_time(tmp_path: Path) -> N
     assert run(tmp_path, rows, dev_share=0.0)["dev"] == 0
 
 
+def test_personal_data_is_masked_and_counted(tmp_path: Path) -> None:
+    told = run(tmp_path, [row(0, "张某报案，电话13800138000，邮箱zhang@example.com")])
+    (example,) = read_records(tmp_path / "curate" / "train.jsonl", Example)
+    assert "电话[PHONE]，邮箱[EMAIL]" in example.question and told["masked"] == {"email": 1, "phone": 1}
+    told = run(tmp_path, [row(0, "电话13800138000")], mask_pii=False)
+    (example,) = read_records(tmp_path / "curate" / "train.jsonl", Example)
+    assert "13800138000" in example.question and told["masked"] == {}
+
+
+def test_broken_and_repeating_text_is_dropped(tmp_path: Path) -> None:
+    rows = [
+        row(0, "锟斤拷锟斤拷烫烫"),
+        row(1, distinct(1)),
+        row(2, "买东西退货", answer="好的，可以退货的。" * 30),
+        row(3, "价格â€™是多少"),
+    ]
+    run(tmp_path, rows)
+    assert dropped(tmp_path) == {"r0": "broken text", "r2": "repetition", "r3": "broken text"}
+
+
 def test_one_row_goes_to_training(tmp_path: Path) -> None:
     assert run(tmp_path, [row(0, CASE)], dev_share=0.5)["train"] == 1
 
@@ -130,16 +155,17 @@ def reading(number: int, passage: str, question: str) -> Example:
 
 
 def test_questions_about_one_passage_are_no_duplicates_and_its_wording_is_no_leak(tmp_path: Path) -> None:
-    text, other, held = distinct(0) * 5, distinct(1) * 5, distinct(2) * 5
+    text, other, held = (distinct(number, 200) for number in range(3))
     rows = [
         reading(0, text, "第一步怎么做？"), reading(1, text, "第二步怎么做？"), reading(2, text + "！", "第一步怎么做？"),
         reading(3, other, "第一步怎么做？"), reading(4, text + "乙", "第一步怎么做？"), reading(5, held, "别的问题"),
-        reading(6, distinct(3) * 2 + held, "再问一个"),
+        reading(6, distinct(3, 80) + held, "再问一个"),
     ]  # fmt: skip
     asked = [reading(n, held, question).prompt for n, question in enumerate(("第一步怎么做？", "第二步怎么做？"))]
     items = [EvalItem(f"e{n}", "read", prompt, ["答案"], "exact") for n, prompt in enumerate(asked)]
     write_records(tmp_path / "ingest" / "examples.jsonl", rows)
     write_records(tmp_path / "ingest" / "eval.jsonl", items)
+    write_records(tmp_path / "synthesize" / "examples.jsonl", [])
     curate.run(Context(Court(Config("court", "C", "zh", "x"), tmp_path), tmp_path, "curate"))
     assert dropped(tmp_path) == {"r2": "duplicate", "r4": "near-duplicate", "r5": "leak", "r6": "leak"}
     assert kept(tmp_path) == ["r0", "r1", "r3"]

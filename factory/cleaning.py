@@ -1,0 +1,139 @@
+"""A team's own rows through the sieve: kept rows and dropped rows as two files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from factory.config import Curate
+from factory.errors import FactoryError
+from factory.files import atomic_write, read_lines
+from factory.progress import Progress
+from factory.records import read_rows
+from factory.sieve import Row, Sieve, languages_of, tell
+from factory.stage import Say
+
+FORM = 'A row is {"prompt": ..., "completion": ...} or {"messages": [...]}; prompt and completion may be messages, too.'
+ITEM = 'An eval item is {"id": ..., "prompt": ..., "reference": ...}.'
+Turn = dict[str, Any]  # a message, with whatever else it carries
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to clean: `against` holds eval items, `languages` which rows may be in (empty: those of the eval items)."""
+
+    rows: Path
+    output: Path
+    against: Path | None = None
+    dropped: Path | None = None
+    languages: tuple[str, ...] = ()
+    settings: Curate = field(default_factory=Curate)
+
+
+def clean_file(wish: Wish, say: Say) -> str:
+    """Write the rows that training may see to `output` and the others, with `reason` and `detail`, to `dropped`.
+
+    Kept rows keep their form and their other keys; personal data in them is masked. Returns a line on what happened.
+    Raises FactoryError for a row that cannot be read and when no row is left; `output` is written whole or not at all.
+    """
+    for path in (wish.output, wish.dropped):
+        if (
+            path
+            and path.exists()
+            and any(path.samefile(read) for read in (wish.rows, wish.against) if read and read.exists())
+        ):
+            raise FactoryError(f"{path} would overwrite what it is made from.", "Choose another name.")
+    items = list(_items(wish.against)) if wish.against else []
+    languages = wish.languages or languages_of(asked for _, asked, _ in items)
+    sieve = Sieve(
+        wish.settings, {id: asked for id, asked, _ in items}, {id: answer for id, _, answer in items}, languages
+    )
+    total = sum(1 for _ in read_lines(wish.rows))
+    progress = Progress(say, "row", total)
+    rows = kept = 0
+    with contextlib.ExitStack() as files:
+        out = _open(files, wish.output)
+        rest = _open(files, wish.dropped) if wish.dropped else None
+        for rows, (number, row) in enumerate(read_rows(wish.rows), 1):
+            progress.at(rows)
+            where = f"{wish.rows}:{number}"
+            turns = turns_of(row, where)
+            cleaned = [{**turn, "content": sieve.clean(turn["content"])} for turn in turns]
+            asked = "\n".join(turn["content"] for turn in cleaned if turn["role"] == "user")
+            answer = "\n".join(turn["content"] for turn in cleaned if turn["role"] == "assistant")
+            name = str(row.get("id", f"line {number}"))
+            reason, detail = sieve.reason(Row(name, asked, answer, str(row.get("task", ""))))
+            if not reason:
+                kept += 1
+                _write(out, with_turns(row, cleaned))
+            elif rest:
+                _write(rest, {**row, "reason": reason, "detail": detail})
+        if not rows:
+            raise FactoryError(f"{wish.rows} has no rows.", FORM)
+        if not kept:
+            raise FactoryError(f"No row is left: {tell(rows, 0, sieve.dropped)}.", "Loosen it: --set curate.KEY=VALUE")
+    masked = ", ".join(f"{count:,} {kind}" for kind, count in sieve.masked.most_common())
+    return tell(rows, kept, sieve.dropped) + (f"; masked {masked}" if masked else "")
+
+
+def turns_of(row: dict[str, Any], where: str) -> list[Turn]:
+    """The messages of a row, the answer last; FactoryError names the row that has none."""
+    if "messages" in row:
+        turns = _turns(row["messages"], "user")
+    else:
+        turns = [*_turns(row.get("prompt"), "user"), *_turns(row.get("completion"), "assistant")]
+    roles = [turn.get("role") for turn in turns]
+    if (
+        "user" not in roles
+        or "assistant" not in roles
+        or not all(isinstance(turn.get("content"), str) for turn in turns)
+    ):
+        raise FactoryError(f"{where}: no question and answer as text.", FORM)
+    return turns
+
+
+def with_turns(row: dict[str, Any], turns: list[Turn]) -> dict[str, Any]:
+    """The row with these messages in its own form."""
+    if "messages" in row:
+        return {**row, "messages": turns}
+    asked = len(_turns(row["prompt"], "user"))
+
+    def form(key: str, part: list[Turn]) -> Any:
+        return part[0]["content"] if isinstance(row[key], str) else part
+
+    return {**row, "prompt": form("prompt", turns[:asked]), "completion": form("completion", turns[asked:])}
+
+
+def _turns(value: Any, role: str) -> list[Turn]:
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    return [turn for turn in value if isinstance(turn, dict)] if isinstance(value, list) else []
+
+
+def _items(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Id, question and first reference of every eval item."""
+    found = 0
+    for number, row in read_rows(path):
+        prompt = row.get("prompt", row.get("messages", row.get("input")))
+        asked = "\n".join(turn["content"] for turn in _turns(prompt, "user") if turn.get("role") == "user")
+        if not asked.strip():
+            raise FactoryError(f"{path}:{number}: no prompt.", ITEM)
+        found += 1
+        reference = row.get("reference", row.get("references", row.get("completion", "")))
+        first = reference[0] if isinstance(reference, list) and reference else reference
+        yield str(row.get("id", f"line {number}")), asked, first if isinstance(first, str) else ""
+    if not found:
+        raise FactoryError(f"{path} has no eval items.", ITEM)
+
+
+def _open(files: contextlib.ExitStack, path: Path) -> TextIO:
+    temporary = files.enter_context(atomic_write(path))
+    return files.enter_context(open(temporary, "w", encoding="utf-8"))
+
+
+def _write(file: TextIO, row: dict[str, Any]) -> None:
+    file.write(json.dumps(row, ensure_ascii=False) + "\n")

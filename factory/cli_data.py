@@ -1,0 +1,87 @@
+"""The data engine's commands: each part works alone, on files of one's own. What is heavy is imported inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory.console import say
+
+app = typer.Typer()
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="A folder, file, zip, git address with @COMMIT, or hf://OWNER/NAME.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The passages, as JSON Lines.")],
+    lang: Annotated[str, typer.Option(help="zh or en; empty: each document's own.")] = "",
+    license: Annotated[str, typer.Option(help="The licence of the documents, kept with each passage.")] = "",
+) -> None:
+    """Read documents and cut them into passages that know their file, page and headings.
+
+    What cannot be read is named with the reason. Example: factory ingest papers -o passages.jsonl
+    """
+    from factory.passages import Wish, ingest
+
+    say(ingest(Wish(source, output, lang, license), say))
+
+
+@app.command()
+def curate(
+    rows: Annotated[Path, typer.Argument(help="JSON Lines: {prompt, completion} or {messages}.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The rows that training may see.")],
+    against: Annotated[Path | None, typer.Option(help="Eval items {id, prompt, reference} that must not leak.")] = None,
+    dropped: Annotated[Path | None, typer.Option(help="The other rows, each with `reason` and `detail`.")] = None,
+    lang: Annotated[
+        list[str] | None, typer.Option(help="zh or en; may be repeated; none: the languages of --against.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="E.g. curate.mask_pii=false; may be repeated.")
+    ] = None,
+) -> None:
+    """Clean rows of your own: leaks, duplicates, broken and repeating text, other languages, personal data.
+
+    Example: factory curate rows.jsonl --against eval.jsonl -o kept.jsonl --dropped dropped.jsonl
+    """
+    from factory.cleaning import Wish, clean_file
+    from factory.config import curate_settings
+
+    wish = Wish(rows, output, against, dropped, tuple(lang or ()), curate_settings(settings or []))
+    say(clean_file(wish, say))
+
+
+@app.command()
+def synthesize(
+    passages: Annotated[Path, typer.Argument(help="JSON Lines of passages: see 'factory ingest'.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The accepted examples.")],
+    teacher: Annotated[str, typer.Option(help="An OpenAI-compatible address that ends in /v1, or a .gguf file.")],
+    model: Annotated[str, typer.Option(help="The teacher's model; empty: the first that the address has.")] = "",
+    refused: Annotated[Path | None, typer.Option(help="The refused examples, each with its reason.")] = None,
+    lang: Annotated[str, typer.Option(help="zh or en; empty: as the passages are.")] = "",
+    per_passage: Annotated[int, typer.Option(help="Examples to ask for about one passage.", min=1)] = 3,
+    most: Annotated[int, typer.Option(help="Stop at so many examples; 0: no limit.", min=0)] = 0,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="fact, explain, scenario, judge, talk, decline; may be repeated.")
+    ] = None,
+    bare: Annotated[bool, typer.Option("--bare", help="Leave the passage out of the prompts.")] = False,
+    concurrency: Annotated[int, typer.Option(help="Calls at once.", min=1)] = 4,
+    most_tokens: Annotated[int, typer.Option(help="Stop when so many are used; 0: no limit.", min=0)] = 0,
+    most_money: Annotated[float, typer.Option(help="Stop when so much is spent; 0: no limit.", min=0)] = 0.0,
+    price_in: Annotated[float, typer.Option(help="Price of a million tokens in.", min=0)] = 0.0,
+    price_out: Annotated[float, typer.Option(help="Price of a million tokens out.", min=0)] = 0.0,
+) -> None:
+    """Let a teacher write examples about passages; only what a passage bears out is kept.
+
+    Its key comes from FACTORY_TEACHER_KEY. Answers are kept: a broken-off synthesis goes on, a finished one can be played again with no network.
+
+    Example: factory synthesize passages.jsonl --teacher http://127.0.0.1:8080/v1 -o examples.jsonl
+    """
+    from factory.teacher import Limits
+    from factory.teaching import Wish, synthesize_file, told
+
+    limits = Limits(most_tokens, most_money, price_in, price_out, concurrency)
+    wish = Wish(passages, output, teacher, model, refused, lang, per_passage, most, kind or [], bare, limits=limits)
+    for line in told(synthesize_file(wish, say)):
+        say(line)

@@ -1,0 +1,51 @@
+"""What the command line prints: progress lines and the scoreboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+
+
+def say(text: str) -> None:
+    """One line of progress, out at once."""
+    print(text, flush=True)
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    """What evaluate measured in a run; FactoryError names the command that is missing."""
+    from factory.files import read_json
+    from factory.stage import manifest
+
+    manifest(folder, "evaluate")
+    scores: dict[str, Any] = read_json(folder / "evaluate" / "scores.json")
+    return scores
+
+
+def print_scores(folder: Path) -> None:
+    """The scoreboard: a row per task, a column per model, 95% intervals below the scores."""
+    result = scores_of(folder)
+    names = [name for name in ("base", "sft", "dpo", "ngram", "majority") if name in result["models"]]
+    table = Table(title=f"\nScore of 100 [95% interval], {result['items']} eval items", title_justify="left")
+    table.add_column("task")
+    table.add_column("n", justify="right")
+    for name in names:
+        table.add_column(f"{name} (best)" if name == result["best"] else name, justify="right")
+    for task in [*result["tasks"], "mean"]:
+        cells = [result["models"][name][task] for name in names]
+        text = [f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" for cell in cells]
+        table.add_row(task, str(cells[0]["n"]), *text, style="bold" if task == "mean" else "")
+    console.print(table)
+    if review := result.get("review"):
+        console.print(
+            f"  [yellow]draft[/]   {review['approved']} of {result['items']} eval items are approved by an expert "
+            "(page 'Review' of the demo)",
+            highlight=False,
+        )
+    for gate in result["gates"]:
+        mark = "[green]passed[/]" if gate["passed"] else "[red]FAILED[/]"
+        console.print(f"  {mark}  {gate['name']}: {gate['detail']}", highlight=False)

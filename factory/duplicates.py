@@ -1,0 +1,78 @@
+"""Rows asked before: the same question in another form, or one that differs by a word and has the same answer.
+
+Candidates come from MinHash (Broder 1997) in an LSH index (rensa); each is then compared letter by letter (rapidfuzz), so that
+a question with another number, another negation or another answer is not taken for the same. A million short rows take minutes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Hashable
+
+from factory.numerals import numbers
+from factory.text import cjk_share, ngrams, squeeze
+
+PERMUTATIONS, BANDS = 63, 21  # three to a band: texts with half of their shingles in common meet in 94% of cases
+SHORT = 12  # letters of an answer up to which it says little about the question
+LIKE_ANSWER = 0.6  # similarity from which two answers say the same
+MOST_CANDIDATES = 200  # compared for one row: a set phrase that thousands share does not stop the work
+_NEGATION = re.compile(r"[不没未无非否勿别]|\b(?:not|no|never|without|cannot|non|un\w+)\b|n['’]t\b", re.IGNORECASE)
+
+
+class Duplicates:
+    """Remembers the rows it was shown. `like` is the similarity, 0 to 1, from which two questions are the same."""
+
+    def __init__(self, like: float) -> None:
+        import rensa
+
+        self.like = like
+        self._sketch = rensa.RMinHash
+        self._index = rensa.RMinHashLSH(0.5, PERMUTATIONS, BANDS)
+        self._exact: dict[tuple[Hashable, str], int] = {}
+        self._rows: list[tuple[str, Hashable, str, str]] = []  # id, group, question and answer squeezed
+        self._marks: list[tuple[float, ...]] = []
+
+    def find(self, id: str, question: str, answer: str, group: Hashable = "") -> tuple[str, str]:
+        """(reason, detail) for a row whose question was asked before in its group; empty texts for a new one, which is remembered."""
+        text = squeeze(question)
+        if (group, text) in self._exact:
+            return "duplicate", f"same question as {self._rows[self._exact[group, text]][0]}"
+        said, marks = squeeze(answer), turning_points(question, answer)
+        sketch = self._sketch(PERMUTATIONS, 1)
+        sketch.update(list(ngrams(text, 2 if cjk_share(text) > 0.3 else 4)) or [text])
+        for number in sorted(self._index.query(sketch))[:MOST_CANDIDATES]:
+            other, its_group, its_text, its_answer = self._rows[number]
+            if (
+                its_group == group
+                and marks == self._marks[number]
+                and same_meaning((text, said), (its_text, its_answer), self.like)
+            ):
+                return "near-duplicate", f"of {other}"
+        self._exact[group, text] = len(self._rows)
+        self._index.insert(len(self._rows), sketch)
+        self._rows.append((id, group, text, said))
+        self._marks.append(marks)
+        return "", ""
+
+
+def same_meaning(one: tuple[str, str], other: tuple[str, str], like: float) -> bool:
+    """Whether two (question, answer), squeezed, say the same: like questions with like answers.
+
+    Where the answers are short, which says little, the questions must be liker and one answer stand in the other.
+    """
+    from rapidfuzz.fuzz import ratio
+
+    short, long = sorted((one[1], other[1]), key=len)
+    wanted = 100 * (like + (1 - like) / 2 if len(short) <= SHORT else like)
+    if ratio(one[0], other[0], score_cutoff=wanted) < wanted:
+        return False
+    if len(short) <= SHORT:
+        return short == long or (len(short) > 3 and short in long) or ratio(short, long) >= 80
+    return ratio(short, long) >= 100 * LIKE_ANSWER
+
+
+def turning_points(text: str, answer: str = "") -> tuple[float, ...]:
+    """What turns a question into another one though few letters change: its numbers and its answer's, and whether it is negated."""
+    negated = len(_NEGATION.findall(unicodedata.normalize("NFKC", text))) % 2
+    return (*sorted(numbers(text)), *sorted(numbers(answer)), -negated)

@@ -1,0 +1,96 @@
+"""synthesize: a teacher that proved itself on the eval set writes examples about the passages that training may see."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from pydantic import BaseModel, create_model
+
+from factory.config import Synthesize
+from factory.errors import FactoryError
+from factory.files import digest
+from factory.kinds import Short
+from factory.progress import Progress
+from factory.records import EvalItem, Example, Passage, read_records, write_records
+from factory.stage import Context, Stage, code_parts
+from factory.synthesis import KINDS, Draft, write
+from factory.teacher import Ask, Limits, Teacher, open_teacher
+
+
+def run(context: Context) -> dict[str, Any]:
+    settings = context.config.synthesize
+    if not settings.teacher:
+        write_records(context.out / "examples.jsonl", [])
+        return {"note": "no teacher: the examples are those by rule", "accepted": 0}
+    everything = read_records(context.input("ingest") / "passages.jsonl", Passage)
+    passages = [passage for passage in everything if passage.split != "eval"]
+    items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
+    with open_teacher(settings.teacher, settings.model, limits_of(settings)) as teacher:
+        score = _gate(context, teacher, items)
+        written = write(
+            passages, teacher, context.config.language, context.say, settings.per_passage, settings.most,
+            settings.kinds or KINDS, context.config.seed,
+        )  # fmt: skip
+    examples = [_example(context, draft, number, teacher.model) for number, draft in enumerate(written.accepted)]
+    write_records(context.out / "examples.jsonl", examples)
+    write_records(context.out / "refused.jsonl", written.refused)
+    write_records(context.out / "coverage.jsonl", [{"passage": k, "share": v} for k, v in written.coverage.items()])
+    summary = written.summary()
+    return {
+        "note": f"{len(examples)} examples by {teacher.model} ({score:.0f} of 100 on the eval set), {len(written.refused)} refused; "
+        f"{summary['passages_used']} of {summary['passages']} passages carry one",
+        **summary, "teacher": teacher.model, "teacher_score": round(score, 1),
+        "calls": teacher.called, "answered_before": teacher.told, "tokens_in": teacher.tokens_in, "tokens_out": teacher.tokens_out,
+        "money": round(teacher.money, 4),
+    }  # fmt: skip
+
+
+def limits_of(settings: Synthesize) -> Limits:
+    return Limits(settings.max_tokens, settings.max_money, settings.price_in, settings.price_out, settings.concurrency)
+
+
+def _gate(context: Context, teacher: Teacher, items: list[EvalItem]) -> float:
+    """The teacher's mean score over tasks; FactoryError when it is below the floor."""
+    settings, domain = context.config.synthesize, context.domain
+    chosen = sorted(items, key=lambda item: digest(item.id))[: settings.floor_items]
+    if not chosen:
+        return 0.0
+    asks = [Ask(item.prompt, _form(domain.task(item.task).choices), 400, 0.0) for item in chosen]
+    answers = teacher.all(asks, Progress(context.say, "teacher answers eval item", len(asks)))
+    scores: dict[str, list[float]] = {}
+    for item, answer in zip(chosen, answers, strict=True):
+        text = str(getattr(answer, "answer", ""))
+        scores.setdefault(item.task, []).append(domain.scorer(item.scorer)(text, item.references, item.question))
+    mean = 100 * sum(sum(found) / len(found) for found in scores.values()) / len(scores)
+    context.say(
+        f"    teacher {teacher.model}: {mean:.0f} of 100 on {len(chosen)} eval items (floor {settings.floor:.0f})"
+    )
+    if mean < settings.floor:
+        raise FactoryError(
+            f"The teacher {teacher.model} scores {mean:.0f} on {len(chosen)} eval items, below the floor of {settings.floor:.0f}: its examples are refused.",
+            f"Take a stronger teacher, or lower synthesize.floor in {domain.folder / 'domain.toml'}.",
+        )
+    return mean
+
+
+def _form(choices: tuple[str, ...]) -> type[BaseModel]:
+    if not choices:
+        return Short
+    return create_model("Choice", answer=(Literal[choices], ...))  # type: ignore[arg-type,valid-type]
+
+
+def _example(context: Context, draft: Draft, number: int, teacher: str) -> Example:
+    """A draft as an Example of the domain's task; a talk goes on below the first question."""
+    questions = [*draft.before[::2], draft.question]
+    task, text = context.domain.taught(draft.passage, questions[0])
+    prompt = context.domain.prompt(task, text)
+    for answer, question in zip(draft.before[1::2], questions[1:], strict=True):
+        prompt += [{"role": "assistant", "content": answer}, {"role": "user", "content": question}]
+    made = context.domain.make_example(task, draft.passage, text, draft.answer, number)
+    return dataclasses.replace(
+        made, id=f"{draft.passage.id}/{task.name}/teacher/{number}", prompt=prompt, provenance=draft.provenance(teacher)
+    )
+
+
+STAGE = Stage("synthesize", run, reads=("ingest",), settings=("language", "synthesize"), watches=code_parts)

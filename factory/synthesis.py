@@ -1,0 +1,246 @@
+"""A teacher writes examples about passages; what a passage does not bear out is left out, and every refusal has its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from rapidfuzz.fuzz import partial_ratio_alignment
+
+from factory import kinds
+from factory.duplicates import Duplicates
+from factory.errors import FactoryError
+from factory.grounding import unsupported
+from factory.progress import Progress
+from factory.records import Message, Passage
+from factory.rules import SILENT
+from factory.stage import Say
+from factory.structure import sentences
+from factory.teacher import Ask, Teacher
+from factory.text import language_share, normalize_text, squeeze
+
+KINDS = tuple(kinds.FORMS)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An example as a teacher wrote it: earlier turns of a talk, the question, its answer, and the words it rests on."""
+
+    kind: str
+    passage: Passage
+    question: str
+    answer: str
+    quote: str = ""
+    before: tuple[str, ...] = ()  # question and answer in turn
+
+    def provenance(self, teacher: str) -> dict[str, str]:
+        """Which passage and teacher it is from, and the words it rests on."""
+        return {
+            "kind": "teacher", "teacher": teacher, "form": self.kind, "document": self.passage.document, "passage": self.passage.id,
+            "source": self.passage.source, "quote": self.quote,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A draft that is not used, and why."""
+
+    reason: str
+    detail: str
+    kind: str
+    passage: str
+    question: str
+    answer: str
+
+
+@dataclass
+class Written:
+    """What came of the passages."""
+
+    accepted: list[Draft] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    coverage: dict[str, float] = field(
+        default_factory=dict
+    )  # passage -> share of its sentences that an example rests on
+
+    def summary(self) -> dict[str, Any]:
+        used = Counter(draft.passage.id for draft in self.accepted)
+        return {
+            "accepted": len(self.accepted),
+            "refused": dict(Counter(draft.reason for draft in self.refused).most_common()),
+            "kinds": dict(sorted(Counter(draft.kind for draft in self.accepted).items())),
+            "passages": len(self.coverage),
+            "passages_used": len(used),
+            "sentences_used": round(sum(self.coverage.values()) / max(1, len(self.coverage)), 3),
+        }
+
+
+def write(
+    passages: Sequence[Passage],
+    teacher: Teacher,
+    language: str,
+    say: Say,
+    per_passage: int = 3,
+    most: int = 0,
+    chosen: Sequence[str] = KINDS,
+    seed: int = 0,
+) -> Written:
+    """Examples about the passages: `per_passage` asked for about each, until `most` are accepted (0: all).
+
+    The teacher writes one, it is looked up in the passage, and the teacher judges whether the passage bears it out. All
+    questions about a passage follow each other, so that the teacher has read its beginning before. Raises FactoryError when
+    nothing at all is accepted.
+    """
+    if most:  # spread over the documents
+        passages = sorted(passages, key=lambda passage: hashlib.sha256(passage.id.encode()).digest())
+    written = Written(coverage=dict.fromkeys((passage.id for passage in passages), 0.0))
+    seen = Duplicates(0.8)
+    asks = [ask for passage in passages for _, ask in _asks(passage, language, per_passage, chosen, seed)]
+    say(f"    {teacher.estimate(asks[: 2 * most] if most else asks)}, and a judgement of each")
+    total = min(most or len(asks), len(asks))
+    progress = Progress(say, "examples accepted", total)
+
+    def attempt(passage: Passage) -> list[tuple[str, Draft | None, tuple[str, str], Any]]:
+        """(kind, draft, why it is refused at once, the judgement of it) of every example about a passage."""
+        made = []
+        for kind, ask in _asks(passage, language, per_passage, chosen, seed):
+            draft = _draft(kind, passage, teacher.ask(ask), language)
+            fault = _fault(draft, language) if draft else ("not in the form asked for", "")
+            judged = teacher.ask(_judgement(draft, language)) if draft and not fault[0] else None
+            made.append((kind, draft, fault, judged))
+        return made
+
+    with ThreadPoolExecutor(teacher.limits.concurrency) as pool:
+        tasks = [pool.submit(attempt, passage) for passage in passages]
+        try:
+            for number, (passage, task) in enumerate(zip(passages, tasks, strict=True), 1):
+                for kind, draft, fault, judged in task.result():
+                    fault = fault if fault[0] or draft is None else _judged(draft, judged, seen)
+                    if fault[0] or draft is None:
+                        said = (draft.question, draft.answer) if draft else ("", "")
+                        written.refused.append(Refused(*fault, kind, passage.id, *said))
+                    else:
+                        written.accepted.append(draft)
+                done = len(written.accepted) if most else number * per_passage
+                progress.at(
+                    done, f"{len(written.accepted)} accepted, {len(written.refused)} refused, {teacher.called} calls"
+                )
+                if most and len(written.accepted) >= most:
+                    break
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    if most:
+        del written.accepted[most:]
+    if not written.accepted:
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in Counter(r.reason for r in written.refused).most_common()
+        )
+        raise FactoryError(
+            f"The teacher's {len(written.refused)} examples were all refused: {reasons}.",
+            "Take a larger teacher, or other passages.",
+        )
+    _cover(written)
+    return written
+
+
+def _asks(passage: Passage, language: str, count: int, chosen: Sequence[str], seed: int) -> Iterator[tuple[str, Ask]]:
+    """(kind, question to the teacher); each passage begins with another kind and takes them in turn."""
+    start = int(hashlib.sha256(passage.id.encode()).hexdigest()[:8], 16)
+    for turn in range(count):
+        kind = chosen[(start + turn) % len(chosen)]
+        task = kinds.TASKS[language][kind].format(truth=kinds.TRUTH[language][(start // 7 + turn) % 2])
+        again = turn // len(chosen)  # the same kind once more: another sample
+        yield kind, Ask(_messages(passage, task, language), kinds.FORMS[kind], seed=seed + again)
+
+
+def _messages(passage: Passage, task: str, language: str) -> list[Message]:
+    title = " / ".join(filter(None, (passage.title, str(passage.meta.get("headings", "")))))
+    shown = kinds.PASSAGE[language].format(title=title or passage.document, text=passage.text.replace(">>>", "> > >"))
+    return [{"role": "system", "content": kinds.SYSTEM[language]}, {"role": "user", "content": f"{shown}\n\n{task}"}]
+
+
+def _draft(kind: str, passage: Passage, answer: Any, language: str) -> Draft | None:
+    if answer is None:
+        return None
+    if isinstance(answer, kinds.Judged):
+        ask, right, wrong = kinds.JUDGE[language]
+        said = (right if answer.correct else wrong).format(reason=answer.reason)
+        return Draft(kind, passage, ask.format(statement=answer.statement), said, answer.quote)
+    if isinstance(answer, kinds.Talk):
+        return Draft(
+            kind, passage, answer.follow_up, answer.follow_up_answer, answer.quote, (answer.question, answer.answer)
+        )
+    if isinstance(answer, kinds.Unanswered):
+        return Draft(kind, passage, answer.question, SILENT[language])
+    return Draft(kind, passage, normalize_text(answer.question), normalize_text(answer.answer), answer.quote)
+
+
+def _fault(draft: Draft, language: str) -> tuple[str, str]:
+    """(reason, detail) of what can be seen to be wrong without asking anybody; empty texts where nothing is."""
+    both = f"{draft.question}\n{draft.answer}"
+    if language_share(both, language) < 0.5:
+        return "language", f"not {language}"
+    asked = " ".join((draft.question, *draft.before[::2]))
+    if re.search(kinds.POINTS_AT_IT[language], asked, re.IGNORECASE):
+        return "speaks of the passage", ""
+    if draft.kind == "decline":
+        return "", ""
+    if squeeze(draft.answer) in squeeze(draft.question):
+        return "the answer is in the question", ""
+    known = f"{draft.passage.title}\n{draft.passage.meta.get('headings', '')}\n{draft.passage.text}"
+    said = " ".join((draft.answer, *draft.before[1::2]))
+    why = unsupported(said, known, "" if draft.kind == "judge" else asked, draft.quote)
+    return ("not supported", why) if why else ("", "")
+
+
+def _judgement(draft: Draft, language: str) -> Ask:
+    if draft.kind == "decline":
+        text, form = kinds.ANSWERABLE[language].format(question=draft.question), kinds.Answerable
+    else:
+        before = "\n".join(draft.before)
+        question = f"{before}\n{draft.question}" if before else draft.question
+        text, form = kinds.VERDICT[language].format(question=question, answer=draft.answer), kinds.Verdict  # type: ignore[assignment]
+    return Ask(_messages(draft.passage, text, language), form, max_tokens=64, temperature=0.0)
+
+
+def _judged(draft: Draft, verdict: Any, seen: Duplicates) -> tuple[str, str]:
+    """(reason, detail) of what the teacher or an earlier example says against it."""
+    if verdict is None:
+        return "no judgement", ""
+    if isinstance(verdict, kinds.Answerable):
+        if verdict.answerable:
+            return "the passage does answer it", ""
+    elif not verdict.supported:
+        return "judged as not supported", ""
+    elif not verdict.answers_the_question:
+        return "judged as no answer to the question", ""
+    said = "" if draft.kind == "decline" else draft.answer  # the same for all: it says nothing about the question
+    return seen.find(draft.passage.id, draft.question, said)
+
+
+def _cover(written: Written) -> None:
+    """Share of each passage's sentences that the quotations of its examples lie in."""
+    quotes: dict[str, list[Draft]] = {}
+    for draft in written.accepted:
+        quotes.setdefault(draft.passage.id, []).append(draft)
+    for name, drafts in quotes.items():
+        parts = [text for part in sentences(drafts[0].passage.text) if (text := squeeze(part))]
+        used = {
+            number
+            for draft in drafts
+            if draft.quote
+            for number, part in enumerate(parts)
+            if _meets(squeeze(draft.quote), part)
+        }
+        written.coverage[name] = round(len(used) / max(1, len(parts)), 3)
+
+
+def _meets(quote: str, sentence: str) -> bool:
+    short, long = sorted((quote, sentence), key=len)
+    found = partial_ratio_alignment(short, long)
+    return bool(found and found.score >= 85 and len(short) >= 4)

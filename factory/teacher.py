@@ -1,0 +1,250 @@
+"""A teacher: a larger model that writes and judges, at any OpenAI-compatible address or from a local GGUF file.
+
+Every answer is kept by what was asked (model, messages, form, seed), so that work that was broken off goes on where it stopped and
+finished work can be played again with no network. The key comes from the environment and is written nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from factory.errors import FactoryError
+from factory.files import digest, read_json, sha256, write_json
+from factory.models import home
+from factory.progress import Progress
+from factory.records import Message
+from factory.text import cjk_share
+
+KEY = "FACTORY_TEACHER_KEY"
+A = TypeVar("A", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a teacher may use: tokens in and out together and money (0: no limit), at these prices per million tokens."""
+
+    tokens: int = 0
+    money: float = 0.0
+    price_in: float = 0.0
+    price_out: float = 0.0
+    concurrency: int = 4
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question to the teacher and the form of its answer."""
+
+    messages: list[Message]
+    form: type[BaseModel]
+    max_tokens: int = 512
+    temperature: float = 0.7
+    seed: int = 0
+
+
+@dataclass
+class Teacher:
+    """`address` ends in /v1. `told` are calls answered from the cache, `called` those that went out."""
+
+    address: str
+    model: str
+    limits: Limits = field(default_factory=Limits)
+    cache: Path = field(default_factory=lambda: home() / "teacher")
+    called: int = 0
+    told: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def money(self) -> float:
+        return (self.tokens_in * self.limits.price_in + self.tokens_out * self.limits.price_out) / 1e6
+
+    def estimate(self, asks: Sequence[Ask]) -> str:
+        """What these calls would take, before the first one goes out."""
+        new = [ask for ask in asks if not self._path(ask).exists()]
+        letters = [(text, cjk_share(text)) for ask in new for text in (message["content"] for message in ask.messages)]
+        read = sum(len(text) * (0.7 * share + 0.28 * (1 - share)) for text, share in letters)
+        written = sum(min(ask.max_tokens, 160) for ask in new)
+        cost = (read * self.limits.price_in + written * self.limits.price_out) / 1e6
+        price = f", about {cost:.2f} at the given prices" if cost else ""
+        return f"{len(asks)} calls, {len(asks) - len(new)} of them answered before; about {read / 1e3:.0f}k tokens in, {written / 1e3:.0f}k out{price}"
+
+    def all(self, asks: Sequence[Ask], progress: Progress) -> list[BaseModel | None]:
+        """The answers in the order of the questions, None where one had not the form that was asked for."""
+        answers: list[BaseModel | None] = [None] * len(asks)
+        with ThreadPoolExecutor(self.limits.concurrency) as pool:
+            tasks = {pool.submit(self.ask, ask): number for number, ask in enumerate(asks)}
+            try:
+                for done, task in enumerate(as_completed(tasks), 1):
+                    answers[tasks[task]] = task.result()
+                    progress.at(done, f"{self.called} calls, {self.tokens_in + self.tokens_out} tokens")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return answers
+
+    def ask(self, ask: Ask) -> BaseModel | None:
+        """One answer, from the cache if it was given before."""
+        path = self._path(ask)
+        if path.exists():
+            with self._lock:
+                self.told += 1
+            text = read_json(path)["text"]
+        else:
+            self._within_limits()
+            text = self._call(ask, path)
+        try:
+            return ask.form.model_validate_json(text)
+        except ValidationError:
+            return None
+
+    def _path(self, ask: Ask) -> Path:
+        mark = digest(
+            [self.model, ask.messages, ask.form.model_json_schema(), ask.max_tokens, ask.temperature, ask.seed]
+        )
+        return self.cache / mark[:2] / f"{mark}.json"
+
+    def _within_limits(self) -> None:
+        with self._lock:
+            tokens = self.tokens_in + self.tokens_out
+            if self.limits.tokens and tokens >= self.limits.tokens:
+                spent = f"{tokens} tokens"
+            elif self.limits.money and self.money >= self.limits.money:
+                spent = f"{self.money:.2f}"
+            else:
+                return
+        raise FactoryError(
+            f"The teacher's budget is spent: {spent}.", "Raise it; what was answered is kept and not asked again."
+        )
+
+    def _call(self, ask: Ask, path: Path) -> str:
+        import openai
+
+        with self._lock:
+            if self._client is None:
+                key = os.environ.get(KEY) or os.environ.get("OPENAI_API_KEY") or "none"
+                self._client = openai.OpenAI(base_url=self.address, api_key=key, max_retries=5, timeout=900)
+        schema = {"name": ask.form.__name__, "schema": ask.form.model_json_schema(), "strict": False}
+        try:
+            found = self._client.chat.completions.create(
+                model=self.model,
+                messages=ask.messages,
+                max_tokens=ask.max_tokens,
+                temperature=ask.temperature,
+                seed=ask.seed,
+                response_format={"type": "json_schema", "json_schema": schema},
+            )
+        except openai.APIStatusError as error:
+            raise FactoryError(f"The teacher at {self.address} answers {error.status_code}: {_first(error.message)}", _HINTS.get(
+                error.status_code, "What was answered is kept: run the same command again."
+            )) from error  # fmt: skip
+        except openai.APIError as error:
+            raise FactoryError(
+                f"No teacher answers at {self.address}: {_first(str(error))}",
+                "Is it running, is the address right? What was answered is kept: run the same command again.",
+            ) from error
+        text = found.choices[0].message.content or ""
+        with self._lock:
+            self.called += 1
+            if found.usage:
+                self.tokens_in += found.usage.prompt_tokens
+                self.tokens_out += found.usage.completion_tokens
+        write_json(path, {"model": self.model, "messages": ask.messages, "text": text})
+        return text
+
+
+_HINTS = {
+    401: f"Give its key: export {KEY}=...",
+    403: f"Its key may not do this: export {KEY}=...",
+    404: "Check the address (it ends in /v1) and the model's name.",
+}
+
+
+def _first(text: str) -> str:
+    return text.strip().splitlines()[0][:200] if text.strip() else "no reason given"
+
+
+@contextmanager
+def open_teacher(where: str, model: str = "", limits: Limits | None = None) -> Iterator[Teacher]:
+    """A teacher at an address, or from a GGUF file that is served inside this process for as long as it is needed.
+
+    Without `model` the address is asked for the first that it has; its name is remembered for a replay with no network.
+    """
+    limits = limits or Limits()
+    if where.endswith(".gguf"):
+        path = Path(where).expanduser()
+        if not path.is_file():
+            raise FactoryError(
+                f"The teacher's file {where} does not exist.", "Give a GGUF file or an address that ends in /v1."
+            )
+        with _served(path, limits) as address:
+            yield Teacher(address, model or f"{path.name}-{sha256(path)[:12]}", limits)
+        return
+    if not where.startswith(("http://", "https://")):
+        raise FactoryError(
+            f"'{where}' is no teacher.", "Give an address that ends in /v1 (http://127.0.0.1:8080/v1) or a .gguf file."
+        )
+    yield Teacher(where.rstrip("/"), model or _first_model(where.rstrip("/")), limits)
+
+
+def _first_model(address: str) -> str:
+    import openai
+
+    path = home() / "teacher" / "addresses.json"
+    known: dict[str, str] = read_json(path) if path.exists() else {}
+    key = os.environ.get(KEY) or os.environ.get("OPENAI_API_KEY") or "none"
+    try:
+        models = openai.OpenAI(base_url=address, api_key=key, max_retries=5, timeout=20).models.list().data
+    except openai.APIError as error:
+        if address in known:
+            return known[address]
+        raise FactoryError(
+            f"No teacher answers at {address}: {_first(str(error))}",
+            f"Is it running? Name its model with --model; its key goes into {KEY}.",
+        ) from error
+    if not models:
+        raise FactoryError(f"The teacher at {address} has no model.", "Name one: --model NAME")
+    name = str(models[0].id)
+    write_json(path, {**known, address: name})
+    return name
+
+
+@contextmanager
+def _served(path: Path, limits: Limits) -> Iterator[str]:
+    """llama.cpp's server inside this process, on 127.0.0.1 and a free port."""
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as error:
+        raise FactoryError("A GGUF teacher needs xllamacpp.", "pip install 'vertical-factory[gguf]'") from error
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_parallel = limits.concurrency
+    params.n_ctx = 4096 * limits.concurrency
+    params.hostnames = ["127.0.0.1"]
+    params.port = _free_port()
+    params.cpuparams.n_threads = os.cpu_count() or 2
+    server = xllamacpp.Server(params)
+    try:
+        yield f"{server.listening_address}/v1"
+    finally:
+        del server
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,110 @@
+"""A teacher behind real HTTP that answers from the passage it is shown, by a few rules; it counts its calls and can fail."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Served(ThreadingHTTPServer):
+    """`failures` are answered first (status codes), `wrong` makes every answer say a number that no passage has."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        self.failures: list[int] = []
+        self.wrong = self.doubts = False
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Served
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def do_GET(self) -> None:
+        self._answer(
+            200, {"object": "list", "data": [{"id": "toy-teacher", "object": "model", "created": 0, "owned_by": "t"}]}
+        )
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.keys.add(self.headers.get("Authorization", ""))
+        if self.server.failures:
+            self._answer(self.server.failures.pop(0), {"error": {"message": "busy"}})
+            return
+        self.server.asked.append(body)
+        text = json.dumps(told(self.server, body), ensure_ascii=False)
+        message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+        self._answer(
+            200,
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "toy-teacher",
+                "choices": [message],
+                "usage": usage,
+            },
+        )
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def told(server: Served, body: dict[str, Any]) -> dict[str, Any]:
+    form = body["response_format"]["json_schema"]["name"]
+    text = body["messages"][-1]["content"]
+    passage = text.partition("<<<\n")[2].partition("\n>>>")[0]
+    subject = re.sub(r"[^\w ]", "", passage.split("\n")[0])[:40].strip()
+    fact = next((line for line in passage.split("\n")[1:] if line.strip()), passage).strip()
+    answer = "It costs 98765." if server.wrong else fact
+    if form == "Answered":
+        return {"question": f"What holds for {subject}?", "answer": answer, "quote": fact}
+    if form == "Judged":
+        return {"statement": f"{subject} is quite another thing.", "correct": False, "reason": answer, "quote": fact}
+    if form == "Talk":
+        return {
+            "question": f"Tell me of {subject}.",
+            "answer": fact,
+            "follow_up": f"What else of {subject}?",
+            "follow_up_answer": answer,
+            "quote": fact,
+        }
+    if form == "Unanswered":
+        return {"question": f"Who invented {subject}?", "missing": "the inventor"}
+    if form == "Verdict":
+        return {"supported": not server.doubts, "answers_the_question": True}
+    if form == "Answerable":
+        return {"answerable": server.doubts}
+    return {
+        "answer": body["response_format"]["json_schema"]["schema"]["properties"]["answer"].get("enum", [fact or "?"])[0]
+    }
+
+
+@contextmanager
+def served() -> Iterator[Served]:
+    server = Served()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,246 @@
+"""Pages of a PDF, made byte by byte or printed by Chromium, come back in reading order as headings, paragraphs and tables."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+from papers import pdf
+
+from factory import paragraphs
+from factory.boxes import Line
+from factory.paragraphs import Habits
+from factory.pdf import read_pdf
+from factory.reading import Skipped
+from factory.structure import blocks
+
+WIDE = "A long line of a paragraph that goes to the right edge of the page and on, see"
+PICTURE = b"q 90 0 0 90 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x7f EI Q"
+
+
+def text_of(*pages: list[tuple[int, str]] | bytes) -> str:
+    return read_pdf(pdf(*pages)).texts[""]
+
+
+def parts(text: str, page: int = 1) -> list[str]:
+    """The parts of one page."""
+    return text.split(f"<!-- page {page} -->\n\n")[1].split("\n\n<!--")[0].split("\n\n")
+
+
+def at(x: float, y: float, text: str, size: float = 10, font: str = "F") -> str:
+    return f"BT /{font} {size} Tf {x} {y} Td ({text}) Tj ET "
+
+
+def page(*pieces: str) -> bytes:
+    return "".join(pieces).encode()
+
+
+def lines(x: float, y: float, *texts: str) -> list[str]:
+    return [at(x, y - 14 * number, text, font="C") for number, text in enumerate(texts)]
+
+
+BOTH = [
+    "The left column begins with this line and goes on over several lines that all fill it up to its right edge, for so it is in papers and in old books.",
+    "It has a second paragraph of its own as well, which is short.",
+    "Then the right column is to be read, which is not what one gets by reading from left to right across the gutter of the page, line after line.",
+    "Here it ends, with a line that is long and one more.",
+]
+LEFT, RIGHT = ([line for text in BOTH[at : at + 2] for line in textwrap.wrap(text, 36)] for at in (0, 2))
+
+
+def test_headings_paragraphs_and_running_heads() -> None:
+    pages = [
+        [(11, "Handbook of the club"), (20, f"Chapter {n}"), (11, WIDE), (11, "3.5 euros."), (11, "- one"), (11, "2. two"),
+         (11, "77"), (11, "Total" + "!" * n), (11, f"{n}")]
+        for n in range(1, 5)
+    ]  # fmt: skip
+    text = text_of(*pages)
+    assert parts(text, 2) == ["## Chapter 2", f"{WIDE} 3.5 euros.", "- one", "2. two", "77", "Total!!"]
+    assert [block.page for block in blocks(text) if block.kind == "list"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("number", ["7", "- 7 -", "Page 7 of 9", "7 / 9"])
+def test_the_number_of_a_page_is_dropped(number: str) -> None:
+    assert parts(text_of([(11, WIDE), (11, "ends here."), (11, number)])) == [f"{WIDE} ends here."]
+
+
+def test_the_largest_heading_is_the_title_and_bold_lines_are_headings() -> None:
+    made = page(at(72, 760, "Title", 24), at(72, 720, "Section", 15), *lines(72, 690, WIDE, "ends."))
+    made += page(at(72, 640, "Bold heading", 10, "B"), *lines(72, 620, WIDE, "ends again."))
+    made += page(at(72, 570, "Bold, and a sentence.", 10, "B"))
+    assert parts(text_of(made)) == [
+        "# Title", "## Section", f"{WIDE} ends.", "### Bold heading", f"{WIDE} ends again.", "Bold, and a sentence."
+    ]  # fmt: skip
+
+
+def test_letters_of_size_one_that_are_scaled() -> None:
+    scaled = "BT /F 1 Tf 24 0 0 24 72 760 Tm (Title) Tj ET "
+    small = "".join(f"BT /C 1 Tf 10 0 0 10 72 {700 - 14 * n} Tm ({line}) Tj ET " for n, line in enumerate(LEFT[:5]))
+    assert parts(text_of(page(scaled, small))) == ["# Title", BOTH[0]]
+
+
+@pytest.mark.parametrize("order", ["columns", "rows"])
+def test_two_columns(order: str) -> None:
+    """Whichever way the file holds them; the title stands above both, a short heading belongs to its column."""
+    left, right = lines(60, 700, *LEFT), lines(310, 700, *RIGHT)
+    mixed = [*left, *right] if order == "columns" else [line for row in zip(left, right, strict=True) for line in row]
+    made = page(
+        at(200, 760, "A title over both columns", 20), *mixed, at(60, 585, "Methods", 14), *lines(60, 560, *LEFT[:5])
+    )
+    assert parts(text_of(made)) == ["# A title over both columns", *BOTH[:2], "## Methods", BOTH[0], *BOTH[2:]]
+
+
+def test_a_heading_across_parts_the_columns_into_bands() -> None:
+    above, below = (
+        [*lines(60, 700, *LEFT), *lines(310, 700, *RIGHT)],
+        [*lines(60, 540, *LEFT), *lines(310, 540, *RIGHT)],
+    )
+    made = parts(text_of(page(*above, at(60, 585, "Results", 14), *below)))
+    assert made == [*BOTH, "# Results", *BOTH]
+
+
+def test_a_turned_page() -> None:
+    made = page("q 0 1 -1 0 595 0 cm ", at(60, 540, "Turned", 20), *lines(60, 500, *LEFT), "Q")
+    assert parts(text_of(made)) == ["# Turned", *BOTH[:2]]
+
+
+ROWS = [
+    ("Item", "Period", "Fee"),
+    ("Novel", "28 days", "none"),
+    ("Sewing machine", "14 days", "2.00"),
+    ("Atlas", "", "1.25"),
+]
+TABLE = (
+    "| Item | Period | Fee |\n| --- | --- | --- |\n| Novel | 28 days | none |\n| Sewing machine | 14 days | 2.00 |\n| Atlas |  | 1.25 |"
+)  # fmt: skip
+
+
+def grid(top: float, rows: list[tuple[str, ...]] = ROWS, rules: bool = True) -> str:
+    """A table with columns of 60 points, its rules drawn as they come: rectangles."""
+    cells = [
+        at(74 + 60 * column, top - 12 - 20 * row, text.split()[0], 8) + at(74 + 60 * column, top - 12 - 9 - 20 * row, " ".join(text.split()[1:]), 8)
+        for row, texts in enumerate(rows) for column, text in enumerate(texts) if text
+    ] if rules else [
+        at(74 + 90 * column, top - 12 - 14 * row, text) for row, texts in enumerate(rows) for column, text in enumerate(texts) if text
+    ]  # fmt: skip
+    frames = [
+        f"{70 + 60 * column} {top - 22 - 20 * row} 60 20 re S "
+        for row, column in itertools.product(range(len(rows)), range(3))
+    ]
+    return "".join(cells) + "".join(frames) * rules
+
+
+@pytest.mark.parametrize("rules", [True, False])
+def test_tables(rules: bool) -> None:
+    around = [*lines(72, 760, WIDE, "ends above it."), *lines(72, 500, WIDE, "ends below it.")]
+    made = parts(text_of(page(*around, grid(700, rules=rules))))
+    assert made == [f"{WIDE} ends above it.", TABLE, f"{WIDE} ends below it."]
+
+
+def test_a_table_that_goes_on_has_its_head_on_the_next_page() -> None:
+    above = page(*lines(72, 760, WIDE, "ends."), grid(700, ROWS[:3]))
+    text = text_of(above, page(grid(780, [ROWS[3]]), *lines(72, 500, WIDE, "ends.")))
+    assert parts(text, 2)[0] == "| Item | Period | Fee |\n| --- | --- | --- |\n| Atlas |  | 1.25 |"
+
+
+def test_a_frame_around_a_text_is_no_table() -> None:
+    made = page(
+        "60 600 480 120 re S 62 602 476 116 re S ", *lines(72, 700, WIDE, "ends."), *lines(72, 650, WIDE, "Ends.")
+    )
+    assert parts(text_of(made)) == [f"{WIDE} ends.", f"{WIDE} Ends."]
+
+
+def test_scanned_pages_are_named_and_blank_ones_are_not() -> None:
+    written = page(*lines(72, 700, WIDE, "ends."))
+    made = read_pdf(pdf(written, b"", PICTURE, written))
+    assert made.left_out == [Skipped("page 3", "scanned: a picture without text (run an OCR program on it first)")]
+    assert "<!-- page 4 -->" in made.texts[""]
+
+
+def line(text: str, right: float, top: float, left: float = 72) -> Line:
+    return Line(left, top - 11, right, top, text, 11, False, 520, 72)
+
+
+def test_lines_are_joined() -> None:
+    texts = [
+        ("应当依照", 500), ("第三条的规定", 200), ("第四条 本法适用", 500), ("第五条 另行", 200), ("a com-", 500), ("mon word", 500),
+        ("10.2 % and", 100), ("(3) an item that is long", 500), ("• dot", 500), ("12) last", 90),
+    ]  # fmt: skip
+    held = [line(text, right, 700 - 14 * number) for number, (text, right) in enumerate(texts)]
+    assert [part.text for part in paragraphs._parts(held, Habits(11, False, 1.3, False, False))] == [
+        "应当依照第三条的规定", "第四条 本法适用", "第五条 另行", "a common word 10.2 % and", "(3) an item that is long", "- dot", "12) last",
+    ]  # fmt: skip
+
+
+def test_a_hyphen_stays_where_a_document_does_not_part_words() -> None:
+    plain = [(11, WIDE)] * 40
+    assert "thirty-four" in text_of([*plain, (11, WIDE[:-10] + " thirty-"), (11, "four and more.")])
+
+
+def test_what_parts_paragraphs() -> None:
+    """Where they stand apart or are indented, a sentence that ends at the edge does not end one."""
+    full, short = "字" * 39 + "。", "字" * 9 + "。"
+    apart = [
+        line(full, 520, 700),
+        line(full, 520, 686),
+        line(short, 180, 672),
+        line(full, 520, 644),
+        line(short, 180, 630),
+    ]
+    spaced = Habits(11, False, 14 / 11, True, False)
+    assert [part.text for part in paragraphs._parts(apart, spaced)] == [full + full + short, full + short]
+    close = [
+        line(full, 520, 700, 94),
+        line(short, 180, 686),
+        line(full, 520, 672, 94),
+        line(full, 520, 658),
+        line(short, 90, 644),
+    ]
+    indented = Habits(11, False, 14 / 11, False, True)
+    assert [part.text for part in paragraphs._parts(close, indented)] == [full + short, full + full + short]
+
+
+# Printed by a browser
+
+CHINESE = "中国工会是职工自愿结合的工人阶级的群众组织，是党联系职工群众的桥梁和纽带，依照第三条的规定执行。"
+
+
+def printed(html: str) -> str:
+    Path("a.html").write_text(f"<meta charset=utf-8>{html}", encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer", "--print-to-pdf=a.pdf"]
+    subprocess.run(["chromium", *options, "a.html"], check=True, capture_output=True, timeout=120)
+    return read_pdf(Path("a.pdf").read_bytes()).texts[""]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
+def test_pdf_of_a_browser() -> None:
+    english = (
+        "The library opens at nine in the morning and closes at six in the evening on every working day, they say, "
+    )
+    text = printed(f"""<style>body {{font-family: 'Noto Sans CJK SC'}} h2 {{break-before: page}}</style>
+        <h1>工会章程</h1><p>{CHINESE * 2}</p><ul><li>第一项内容<li>第二项内容</ul><p>第一条　本章程自公布之日起施行。</p>
+        <h2>Opening hours of the library and of the reading rooms on the second floor</h2><p>{english * 2}</p>
+        <ol><li>Show it<li>Sit</ol><h2>Last</h2><p>List&lt;String&gt; stays.</p>""")  # fmt: skip
+    assert text.split("\n\n") == [
+        "<!-- page 1 -->", "# 工会章程", CHINESE * 2, "第一项内容", "第二项内容", "第一条 本章程自公布之日起施行。",
+        "<!-- page 2 -->", "## Opening hours of the library and of the reading rooms on the second floor",
+        (english * 2).strip(), "1. Show it", "2. Sit", "<!-- page 3 -->", "## Last", "List\\<String> stays.",
+    ]  # fmt: skip
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
+def test_two_columns_and_a_table_of_a_browser() -> None:
+    cells = "".join(f"<tr><td>{name}</td><td>{degrees}度</td></tr>" for name, degrees in (("茶类", 90), ("碧螺春", 80)))
+    made = parts(printed(
+        "<style>body {font: 11pt/1.5 'Noto Serif CJK SC'; columns: 2} h1 {column-span: all} td {border: 1px solid}</style>"
+        f"<h1>员工手册</h1><h2>第一章 总则</h2><p>{CHINESE * 4}</p><table>{cells}</table><h2>第二章 附则</h2><p>{CHINESE * 5}</p>"
+    ))  # fmt: skip
+    assert made == [
+        "# 员工手册", "## 第一章 总则", CHINESE * 4, "| 茶类 | 90度 |\n| --- | --- |\n| 碧螺春 | 80度 |", "## 第二章 附则", CHINESE * 5
+    ]  # fmt: skip

@@ -1,0 +1,152 @@
+"""factory synthesize against a teacher behind real HTTP: grounded, cached, within its budget, and clear when it cannot go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served import Served, served
+
+from factory.errors import FactoryError
+from factory.grounding import unsupported
+from factory.teacher import KEY, Limits, open_teacher
+from factory.teaching import Wish, synthesize_file, told
+
+SUBJECTS = "Green tea|Oolong|White tea|Black tea|Puer|Matcha|Gyokuro|Assam|Keemun|Lapsang".split("|")
+FACTS = [
+    "brews at 75 degrees for two minutes", "is rolled by hand and half oxidised before roasting", "withers for three days in the shade",
+    "goes well with milk and needs boiling water", "is pressed into cakes of 357 grams and kept for years", "is a powder that is beaten with a whisk",
+    "grows under straw mats for twenty days", "comes from the valley of a broad river", "smells of cocoa and was first made in 1875", "dries over fires of pine",
+]  # fmt: skip
+
+
+@pytest.fixture
+def teacher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Served]:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path / "home"))
+    with served() as server:
+        yield server
+
+
+def write_passages(path: Path, count: int = 10) -> Path:
+    rows = [
+        {"id": f"p{n}", "document": "tea.md", "text": f"# {SUBJECTS[n]}\n\n{SUBJECTS[n]} {FACTS[n]}.", "page": n, "meta": {"headings": SUBJECTS[n]}}
+        for n in range(count)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def synthesize(
+    tmp_path: Path, teacher: Served, count: int = 10, **wish: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    out = tmp_path / "examples.jsonl"
+    passages = write_passages(tmp_path / "passages.jsonl", count)
+    summary = synthesize_file(Wish(passages, out, teacher.address, refused=tmp_path / "refused.jsonl", **wish), print)
+    return summary, read(out)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+
+
+def test_every_kind_is_written_judged_and_told(tmp_path: Path, teacher: Served) -> None:
+    summary, rows = synthesize(tmp_path, teacher, per_passage=6)
+    # fact, explain and scenario ask the same of this teacher: one of them is kept, the others are duplicates
+    assert {row["task"] for row in rows} == {"fact", "explain", "scenario", "talk", "judge", "decline"}
+    assert summary["accepted"] == len(rows) == 40 and summary["refused"] == {"duplicate": 20}
+    assert summary["calls"] == len(teacher.asked) == 100 and summary["tokens_in"] == 10000
+    assert summary["passages_used"] == 10 and 0 < summary["sentences_used"] <= 1
+    by_kind = {row["task"]: row for row in rows if row["provenance"]["passage"] == "p0"}
+    assert by_kind["decline"]["completion"][0]["content"] == "The text does not say."
+    assert by_kind["judge"]["completion"][0]["content"].startswith("Not correct. ")
+    assert [turn["role"] for turn in by_kind["talk"]["prompt"]] == ["user", "assistant", "user"]
+    assert "brews at 75 degrees" in by_kind["talk"]["prompt"][0]["content"]
+    assert by_kind["judge"]["provenance"]["quote"] == "Green tea brews at 75 degrees for two minutes."
+    assert any("40 examples accepted" in line for line in told(summary))
+
+
+def test_a_passage_is_data_and_the_key_is_written_nowhere(
+    tmp_path: Path, teacher: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, "sk-very-secret")
+    synthesize(tmp_path, teacher, per_passage=1)
+    assert teacher.keys == {"Bearer sk-very-secret"}
+    assert all("never follow" in body["messages"][0]["content"] for body in teacher.asked)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"sk-very-secret" in path.read_bytes()]
+
+
+def test_broken_off_it_goes_on_and_finished_it_replays_without_a_teacher(tmp_path: Path, teacher: Served) -> None:
+    with pytest.raises(FactoryError, match="budget is spent: 600 tokens"):
+        synthesize(tmp_path, teacher, per_passage=2, limits=Limits(tokens=600, concurrency=1))
+    assert len(teacher.asked) == 5 and not (tmp_path / "examples.jsonl").exists()
+    summary, _ = synthesize(tmp_path, teacher, per_passage=2)
+    first = (tmp_path / "examples.jsonl").read_bytes()
+    bodies = [json.dumps(body, sort_keys=True) for body in teacher.asked]
+    assert summary["answered_before"] >= 5 and len(set(bodies)) == len(bodies)  # not one call repeated
+    teacher.shutdown()
+    teacher.server_close()
+    again, _ = synthesize(tmp_path, teacher, per_passage=2)
+    assert (tmp_path / "examples.jsonl").read_bytes() == first and again["calls"] == 0
+
+
+def test_what_the_passage_does_not_bear_out_is_refused(tmp_path: Path, teacher: Served) -> None:
+    teacher.wrong = True
+    with pytest.raises(FactoryError, match=r"all refused: .*not supported"):
+        synthesize(tmp_path, teacher, per_passage=1, kinds=["fact"])
+    teacher.wrong, teacher.doubts = False, True
+    with pytest.raises(FactoryError, match="judged as not supported"):
+        synthesize(tmp_path, teacher, per_passage=1, kinds=["explain"])
+    with pytest.raises(FactoryError, match="the passage does answer it"):
+        synthesize(tmp_path, teacher, per_passage=1, kinds=["decline"])
+
+
+def test_a_busy_teacher_is_asked_again(tmp_path: Path, teacher: Served) -> None:
+    teacher.failures = [503, 429]
+    summary, _ = synthesize(tmp_path, teacher, count=2, per_passage=1, limits=Limits(concurrency=1))
+    assert summary["accepted"] == 2 and len(teacher.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "hint"),
+    [(401, "answers 401", KEY), (404, "answers 404", "ends in /v1"), (400, "answers 400", "again")],
+)
+def test_a_teacher_that_refuses_is_named(tmp_path: Path, teacher: Served, status: int, said: str, hint: str) -> None:
+    teacher.failures = [status] * 50
+    with pytest.raises(FactoryError, match=said) as caught:
+        synthesize(tmp_path, teacher, per_passage=1)
+    assert hint in caught.value.hint and not (tmp_path / "examples.jsonl").exists()
+
+
+@pytest.mark.parametrize("where", ["teacher", "/nowhere/teacher.gguf", "http://127.0.0.1:9/v1"])
+def test_no_teacher_there(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    with pytest.raises(FactoryError), open_teacher(where):
+        pass
+
+
+def test_most_and_bare(tmp_path: Path, teacher: Served) -> None:
+    summary, rows = synthesize(tmp_path, teacher, per_passage=2, most=4, bare=True)
+    assert summary["accepted"] == len(rows) == 4 and "decline" not in summary["kinds"]
+    assert all("Text:" not in row["prompt"][0]["content"] for row in rows)
+    assert len({row["provenance"]["passage"] for row in rows}) >= 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "passage", "question", "bad"),
+    [
+        ("应当在30日内支付。", "用人单位应当在三十日内支付报酬。", "何时支付？", ""),
+        ("应当在60日内支付。", "用人单位应当在三十日内支付报酬。", "何时支付？", "no number 60"),
+        ("依照《劳动合同法》支付。", "用人单位应当支付报酬。", "怎样支付？", "《劳动合同法》"),
+        ("第一百二十条规定应当赔偿。", "第一百二十条 造成损失的，应当赔偿。", "怎么办？", ""),
+        ("Ask Peter about the hotel in Vienna.", "Ask Peter about the hotel.", "Whom?", "does not name Vienna"),
+        ("It is widely seen as a masterpiece of courage.", "Oolong is half oxidised.", "What is oolong?", "of the answer is not in"),
+        ("Bake it for twelve minutes.", "Bake it for 12 minutes.", "How long?", ""),
+    ],
+)  # fmt: skip
+def test_grounding(answer: str, passage: str, question: str, bad: str) -> None:
+    found = unsupported(answer, passage, question)
+    assert bad in found if bad else not found
+    assert "quotation" in unsupported(answer, passage, question, "words that stand nowhere at all")
