@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from quality import RESULTS, inserted, processor
+from quality import RESULTS, processor, refresh
 
 WORK = Path(".work/folders").resolve()
 CHROMIUM = ("/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer")
@@ -104,9 +104,7 @@ def measure(name: str, documents: Path) -> None:
         json.dumps({key: results[key] for key in LANGUAGES if key in results}, ensure_ascii=False, indent=1) + "\n"
     )
     (RESULTS / "folders.md").write_text(table(results), encoding="utf-8")
-    for page in ("README.md", "README.zh-CN.md"):
-        readme = RESULTS.parents[1] / page
-        readme.write_text(inserted(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    refresh()
     sys.stdout.write(table(results))
 
 

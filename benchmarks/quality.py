@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+PAGES = ("README.md", "README.zh-CN.md", "docs/data-engine.md", "docs/data-engine.zh-CN.md")
 NAMES = ("base", "sft", "dpo", "ngram", "majority")
 
 
@@ -72,13 +73,18 @@ def write(name: str, domain: str, folder: Path, wall: float) -> None:
     )
     (RESULTS / f"quality-{name}.md").write_text(table(result), encoding="utf-8")
     sys.stdout.write(table(result))
-    for page in ("README.md", "README.zh-CN.md"):
+    refresh()
+
+
+def refresh() -> None:
+    """Every page with tables as the results have them."""
+    for page in PAGES:
         path = RESULTS.parents[1] / page
         path.write_text(inserted(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def inserted(page: str) -> str:
-    """A README with each table between its marks as the results have it; a test compares."""
+    """A page with each table between its marks as the results have it; a test compares."""
 
     def fresh(match: re.Match[str]) -> str:
         table = (RESULTS / f"{match[2]}.md").read_text(encoding="utf-8")

@@ -20,6 +20,8 @@ from factory.stage import Context, Decision, Say, Stage, decide, run_stages
 
 RUNS = Path("runs")
 
+NO_TEACHER = 'synthesize.teacher=""'  # a setting
+
 
 @dataclass(frozen=True)
 class Order:
@@ -58,9 +60,11 @@ def plan_training(
 ) -> Plan:
     """The plan of a run's SFT on this machine, or on one described as `machine`; writes nothing that lasts.
 
-    Rows come from the run where they are up to date, else ingest and curate run in a temporary folder.
+    Rows come from the run where they are up to date, else those by rule: no teacher is asked for a plan.
     """
-    chain, context, _ = prepare(replace(order, until="curate"))
+    chain, context, notes = prepare(replace(order, until="curate"))
+    if any(decision.action != "skip" for decision in decide(chain, context, [])):
+        chain, context, _ = prepare(replace(order, until="curate", settings=[*notes["settings"], NO_TEACHER]))
     config = replace(context.config, base=base or context.config.base)
     where = other_machine(machine) if machine else inspect_machine()
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.build import Order, prepare
+from factory.build import NO_TEACHER, Order, prepare
 from factory.domain import Domain, load_domain
 from factory.errors import FactoryError
 from factory.files import read_json
@@ -69,8 +69,8 @@ def _findings(name: str, source: str) -> Iterator[Finding]:
 
 
 def _make(name: str, source: str) -> Made:
-    """Run ingest and curate in a folder that vanishes."""
-    chain, context, _ = prepare(Order(name, source=source, until="curate"))
+    """Run ingest and curate in a folder that vanishes; no teacher is asked."""
+    chain, context, _ = prepare(Order(name, source=source, settings=[NO_TEACHER], until="curate"))
     with tempfile.TemporaryDirectory() as scratch:
         context = Context(context.domain, Path(scratch), "", context.source, say=lambda text: None)
         run_stages(chain, context)
@@ -135,7 +135,9 @@ def _tasks(domain: Domain, made: Made) -> Iterator[Finding]:
     per_task = ", ".join(f"{name} {counts[name]}" for name in active)
     yield Finding("ok", f"{len(made.train)} training rows: {per_task}.")
     for name in active:
-        if not counts[name]:
+        if not counts[name] and domain.config.synthesize.teacher and active[name].about:
+            yield Finding("note", f"Task '{name}' has no row by rule.", "The teacher writes them in the build.")
+        elif not counts[name]:
             yield Finding(
                 "error",
                 f"Task '{name}' has no training row.",

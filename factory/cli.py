@@ -218,6 +218,11 @@ def new_domain(
     title: Annotated[str, typer.Option(help="What people see; empty: the name.")] = "",
     license: Annotated[str, typer.Option(help="What others may do with the documents.")] = "",
     template: Annotated[Path | None, typer.Option("--from", help="Your own folder of templates (*.jinja).")] = None,
+    teacher: Annotated[
+        str,
+        typer.Option(help="A larger model that writes examples, too: an address that ends in /v1, or a .gguf file."),
+    ] = "",
+    model: Annotated[str, typer.Option(help="The teacher's model; empty: the first that the address has.")] = "",
     package: Annotated[bool, typer.Option("--package", help="Make an installable package ./NAME.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be written.")] = False,
@@ -234,7 +239,7 @@ def new_domain(
     from factory.scaffold import target_of, write_domain
 
     target_of(identifier(name), package)
-    wish = Wish(name, docs, lang, base, title, license, template, package)
+    wish = Wish(name, docs, lang, base, title, license, template, package, teacher, model)
     folder = None
     if not yes and not dry and sys.stdin.isatty():
         wish, folder = ask_for_missing(wish, say)
@@ -244,7 +249,7 @@ def new_domain(
         return
     if not yes and sys.stdin.isatty() and not typer.confirm("Write it?", default=True):
         raise typer.Exit
-    place = write_domain(proposal, wish)
+    place = write_domain(proposal, wish, say)
     say(f"\nWritten: {place}")
     for line in _next_steps(proposal.name, place, package):
         say(line)

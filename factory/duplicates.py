@@ -17,7 +17,7 @@ PERMUTATIONS, BANDS = 63, 21  # three to a band: texts with half of their shingl
 SHORT = 12  # letters of an answer up to which it says little about the question
 LIKE_ANSWER = 0.6  # similarity from which two answers say the same
 MOST_CANDIDATES = 200  # compared for one row: a set phrase that thousands share does not stop the work
-_NEGATION = re.compile(r"[不没未无非否勿别]|\b(?:not|no|never|without|cannot|non|un\w+)\b|n['’]t\b", re.IGNORECASE)
+_NEGATION = re.compile(r"[不没否勿]|未(?!来)|无(?!论)|非(?!常)|(?<![分特区类个级性辨差])别(?![的人名])|\b(?:not|no|never|without|cannot|non|un\w+)\b|n['’]t\b", re.IGNORECASE)
 
 
 class Duplicates:
@@ -59,12 +59,17 @@ class Duplicates:
 def same_meaning(one: tuple[str, str], other: tuple[str, str], like: float) -> bool:
     """Whether two (question, answer), squeezed, say the same: like questions with like answers.
 
-    Where the answers are short, which says little, the questions must be liker and one answer stand in the other.
+    Where the answers are short, which says little, the questions must be liker and one answer stand in the other; where they
+    are long and the same, the questions may be less like.
     """
     from rapidfuzz.fuzz import ratio
 
     short, long = sorted((one[1], other[1]), key=len)
-    wanted = 100 * (like + (1 - like) / 2 if len(short) <= SHORT else like)
+    wanted = 100 * like
+    if len(short) <= SHORT:
+        wanted += 50 * (1 - like)
+    elif short == long and len(short) >= 2 * SHORT:
+        wanted -= 75 * (1 - like)
     if ratio(one[0], other[0], score_cutoff=wanted) < wanted:
         return False
     if len(short) <= SHORT:

@@ -111,7 +111,8 @@ def _habits(pages: Sequence[Sequence[Line | Table]], body: float) -> Habits:
     spaced = not between or statistics.median(gap for gap, _ in between) > leading + 0.25
     indented = bool(between) and statistics.median(deep for _, deep in between) > 1
     hyphens = sum(bool(_HYPHEN.search(line.text)) for line in lines) > max(2, 0.005 * len(lines))
-    words = frozenset(word for line in lines for word in re.findall(r"[^\W\d_]{3,}", line.text.lower()))
+    text = re.sub(r"\w+[-‐]\n\w+", "", "\n".join(line.text for line in lines))
+    words = frozenset(re.findall(r"[^\W\d_]{3,}", text.lower()))
     return Habits(body, bold, leading, spaced, indented, hyphens, words)
 
 

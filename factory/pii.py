@@ -56,7 +56,7 @@ _HAN = r"[\u4e00-\u9fff]"
 _NOT_PLACE = "住在于到至寄送往从是为了的址位与，。：；"
 _PLACE = rf"(?:(?![{_NOT_PLACE}]){_HAN})"
 _HOUSE = r"[甲乙丙丁]?\d{1,5}(?:[-—之]\d{1,4})?\s?(?:号院?|弄)"
-_ROOM = rf"(?:\s?(?:[\dA-Za-z一二三四五六七八九十]{{1,5}}|{_PLACE}{{2,8}}(?=\d))\s?(?:号楼|号院|栋|幢|座|单元|层|楼|室|号|弄|户|房)?)*(?<=[号弄栋幢座元层楼室户房\d])"
+_ROOM = rf"(?:\s?(?:[\dA-Za-z一二三四五六七八九十]{{1,5}}|{_PLACE}{{2,8}}(?=\d))\s?(?:号楼|号院|栋|幢|座|单元|门|层|楼|室|号|弄|户|房)?|附\d{{1,4}}号|之[一二三四五六七八九十\d])*(?<=[号弄栋幢座元门层楼室户房\d一二三四五六七八九十])"
 _ADDRESS_ZH = re.compile(
     rf"(?:(?:{_PROVINCES})(?:省|市|自治区|壮族自治区|回族自治区|维吾尔自治区|特别行政区)?\s?)?"
     rf"(?:{_PLACE}{{2,8}}(?:自治州|市|州|盟)\s?)?(?:{_PLACE}{{1,8}}(?:区|县|旗|市)\s?)?(?:{_PLACE}{{1,8}}(?:街道|镇|乡)\s?)?"
@@ -64,7 +64,7 @@ _ADDRESS_ZH = re.compile(
 )
 _STREET = (
     "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Terrace|Ter|Way|Square|Sq|Close|Crescent"
-    "|Cres|Parkway|Pkwy|Highway|Hwy|Row|Mews|Gardens|Grove|Hill|Circle|Cir|Trail|Walk|Quay"
+    "|Cres|Parade|Parkway|Pkwy|Highway|Hwy|Row|Mews|Gardens|Grove|Hill|Circle|Cir|Trail|Walk|Quay"
 )
 _STATE = (
     "A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY]"
@@ -82,7 +82,7 @@ _ID = re.compile(r"(?<![\dA-Za-z])\d{17}[\dXx](?![\dA-Za-z])")
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+(?!(?:png|jpe?g|gif|svg|webp|pdf|py|js|css)(?![A-Za-z0-9]))[A-Za-z]{2,24}(?![A-Za-z0-9]|:[\w~/])"
 )
-_CARD = re.compile(r"(?<![\dA-Za-z.])\d(?:[ -]?\d){12,18}(?![\dA-Za-z])")
+_CARD = re.compile(r"(?<![\dA-Za-z.])(?<![A-Z]{2}\d{2} )\d(?:[ -]?\d){12,18}(?![\dA-Za-z])")
 _BIN = re.compile(r"4|5[1-5]|2(?:2[2-9]|[3-6]|7[01]|720)|3[47]|35|6(?:011|014|4[4-9]|5|2)")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _SSN = re.compile(r"(?<![\w-])\d{3}([- ])\d{2}\1\d{4}(?![\w-])")
@@ -137,6 +137,8 @@ def _is_card(text: str) -> bool:
     digits = re.sub(r"[ -]", "", text)
     groups = re.split(r"[ -]", text)
     even = len(groups) == 1 or (len(groups) > 2 and all(len(group) >= 3 for group in groups[:-1]))
+    if _form_of_id(text):  # with a wrong check digit: some other number
+        return False
     return (
         even and 14 < len(digits) < 20 and bool(_BIN.match(digits)) and len(set(digits)) > 2 and luhn.is_valid(digits)
     )
@@ -145,16 +147,16 @@ def _is_card(text: str) -> bool:
 def _is_id(text: str) -> bool:
     from stdnum.iso7064 import mod_11_2
 
+    return _form_of_id(text) and bool(mod_11_2.is_valid(text.upper()))
+
+
+def _form_of_id(text: str) -> bool:
+    """A region and a day of birth, whatever the check digit."""
     try:
         born = datetime.date(int(text[6:10]), int(text[10:12]), int(text[12:14]))
     except ValueError:
         return False
-    return (
-        int(text[:2]) in _REGIONS
-        and born.year >= 1880
-        and born <= datetime.date.today()
-        and mod_11_2.is_valid(text.upper())
-    )
+    return len(text) == 18 and int(text[:2]) in _REGIONS and 1880 <= born.year and born <= datetime.date.today()
 
 
 def _is_ssn(text: str) -> bool:
@@ -201,6 +203,10 @@ _UK_MOBILE = re.compile(r"07\d{3} ?\d{3} ?\d{3}")
 def _phone_like(raw: str, text: str, start: int, end: int) -> bool:
     """Not a part of something longer, and written as people write phone numbers."""
     digits = re.sub(r"\D", "", raw)
+    if re.search(r"\d[ -]$", text[:start]) or re.match(r"[ -]\d", text[end:]):  # a part of a longer number
+        return False
+    if re.fullmatch(r"\d{3}[ -]\d{2}[ -]\d{5}", raw):  # nobody groups a phone number so
+        return False
     local = not raw.lstrip("(（").startswith("+")
     before, after = text[:start], text[end:]
     if re.search(r"[\dA-Za-z_/#.\-—]$", before) or re.match(r"[\dA-Za-z_/]|[.\-—]\d", after):

@@ -26,6 +26,7 @@ BASES = {"zh": "gemma-3-270m", "en": "smollm2-135m-instruct"}
 EXAMPLES, EVAL_ITEMS = 300, 60  # questions, spread evenly over the tasks
 SHARES = (0.1, 0.2, 0.3, 0.4)  # of the passages for the eval set: the smallest that carries it
 LEAST_TRAIN, LEAST_EVAL = 12, 4  # questions that a task must have to be proposed
+ASKED, ASKED_ITEMS = 2, 24  # examples that a teacher is asked for about one passage; its eval items, at most
 MOST_SOURCES = 12  # labels of the task `source`
 MOST_NAME = 200  # bytes of a file name; file systems take 255
 Say = Callable[[str], None]
@@ -43,6 +44,8 @@ class Wish:
     license: str = ""
     template: Path | None = None
     package: bool = False
+    teacher: str = ""  # an address or a .gguf file: see factory synthesize
+    model: str = ""  # of the teacher
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def propose(wish: Wish, say: Say = lambda text: None, folder: Folder | None = No
             name, line(wish.title) or _title(wish.name), language, base, line(wish.license) or known,
             named, [*folder.skipped, *others], [], 0, [], [], [],
         ),
-        _as_read(named, language), wish.docs,
+        _as_read(named, language), wish,
     )  # fmt: skip
 
 
@@ -210,19 +213,27 @@ def _read(wish: Wish, say: Say = lambda text: None) -> Folder:
         said = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3)) or "it holds no files"
         raise FactoryError(
             f"{wish.docs} holds no document that can be read: {said}.",
-            "Readable are Markdown, text, HTML, Word (.docx), PDF with text, Excel (.xlsx) and CSV.",
+            "Readable are Markdown, text, HTML, Word, PowerPoint, PDF with text, Excel, EPUB, CSV, JSON, Parquet and zip.",
         )
     return folder
 
 
-def _carried(proposal: Proposal, documents: Sequence[Document], docs: Path | None) -> Proposal:
-    """The proposal with passages, eval share and tasks: as many tasks as can be, then the smallest share that fills the eval set."""
+def _carried(proposal: Proposal, documents: Sequence[Document], wish: Wish) -> Proposal:
+    """The proposal with passages, eval share and tasks: as many tasks as can be, then the smallest share that fills the eval set.
+
+    With a teacher there is the task `ask`, too, whatever the documents are.
+    """
     tried = [_with_share(proposal, documents, share) for share in SHARES]
     best = max(tried, key=lambda made: (len(made.tasks), min(EVAL_ITEMS, sum(task.eval for task in made.tasks))))
+    held = sum(passage.split == "eval" for passage in best.passages)
+    if wish.teacher and min(held, len(best.passages) - held) >= LEAST_EVAL:
+        asked = next(task for task in rules.tasks(proposal.language) if task.name == "ask")
+        count = Count(asked.name, asked.title, ASKED * (len(best.passages) - held), min(ASKED_ITEMS, ASKED * held))
+        best = replace(best, tasks=[*best.tasks, count])
     if not best.tasks:
         letters = sum(len(document.text) for document in proposal.documents)
         raise FactoryError(
-            f"{docs} is too little to train on: {letters} letters in {len(proposal.documents)} documents carry no "
+            f"{wish.docs} is too little to train on: {letters} letters in {len(proposal.documents)} documents carry no "
             f"{LEAST_TRAIN} questions of any kind.",
             "Add documents: about ten pages of text with headings, lists or tables are a start.",
         )
@@ -289,7 +300,8 @@ def show(proposal: Proposal, wish: Wish, say: Say) -> None:
         f"language    {proposal.language}; base model {proposal.base.name} ({proposal.base.parameters / 1e6:,.0f} M parameters)"
     )
     for task in proposal.tasks:
-        say(f"task        {task.name:8} {task.title}: {task.train} questions to train, {task.eval} to test")
+        most = "up to " if task.name == "ask" else ""
+        say(f"task        {task.name:8} {task.title}: {most}{task.train} questions to train, {most}{task.eval} to test")
     for task in proposal.left_out:
         say(f"no task     {task.name:8} {task.title}: {task.train} to train and {task.eval} to test are too few")
     where = f"./{proposal.name}" if wish.package else f"./domains/{proposal.name}"

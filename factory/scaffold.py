@@ -19,8 +19,10 @@ from factory import __version__, rules
 from factory.domain import find_domains
 from factory.errors import FactoryError, suggest
 from factory.files import digest_tree, read_json, read_text, templates, write_json, write_text
-from factory.proposal import EVAL_ITEMS, EXAMPLES, Proposal, Wish, write_data
-from factory.records import write_records
+from factory.proposal import ASKED, ASKED_ITEMS, EVAL_ITEMS, EXAMPLES, Proposal, Say, Wish, write_data
+from factory.records import Passage, write_records
+from factory.synthesis import KINDS, write
+from factory.teacher import open_teacher
 
 NOTES = ".factory"  # what update-domain needs: the answers, and the files as they were rendered
 
@@ -38,13 +40,16 @@ def target_of(name: str, package: bool) -> Path:
 # Writing
 
 
-def write_domain(proposal: Proposal, wish: Wish) -> Path:
-    """Write the domain whole or not at all; return its folder (with --package: the project's)."""
+def write_domain(proposal: Proposal, wish: Wish, say: Say = lambda text: None) -> Path:
+    """Write the domain whole or not at all; return its folder (with --package: the project's).
+
+    A teacher, where there is one, writes eval items about passages that training never sees.
+    """
     target = target_of(proposal.name, wish.package)
     with _whole(target) as root:
         inner = root / f"factory_{proposal.name}" if wish.package else root
         write_data(proposal.documents, inner / "data")
-        items = _draft(proposal, inner / "evals" / "draft.jsonl")
+        items = _draft(proposal, wish, inner / "evals" / "draft.jsonl", say)
         answers = _answers(proposal, items, target, wish)
         _render_all(answers, root, inner)
         if wish.package:
@@ -74,7 +79,7 @@ def _whole(target: Path) -> Iterator[Path]:
         raise
 
 
-def _draft(proposal: Proposal, path: Path) -> int:
+def _draft(proposal: Proposal, wish: Wish, path: Path, say: Say) -> int:
     """Freeze the questions about the passages that training never sees; return how many."""
     held = [passage for passage in proposal.passages if passage.split == "eval"]
     names = {count.name for count in proposal.tasks}
@@ -86,7 +91,20 @@ def _draft(proposal: Proposal, path: Path) -> int:
         }
         for row in rules.ask(held, known, EVAL_ITEMS)
     ]  # fmt: skip
-    return write_records(path, rows)
+    return write_records(path, [*rows, *(_asked(proposal, wish, held, say) if "ask" in names else ())])
+
+
+def _asked(proposal: Proposal, wish: Wish, held: list[Passage], say: Say) -> Iterator[dict[str, Any]]:
+    """Eval items by the teacher: of every kind that is one question and one answer."""
+    with open_teacher(wish.teacher, wish.model) as teacher:
+        kinds = [kind for kind in KINDS if kind != "talk"]
+        written = write(held, teacher, proposal.language, say, ASKED, ASKED_ITEMS, kinds)
+    for number, draft in enumerate(written.accepted):
+        about = rules.ABOUT[proposal.language].format(passage=draft.passage.text, question=draft.question)
+        yield {
+            "id": f"{draft.passage.id}/ask/{number}", "task": "ask", "input": about, "reference": draft.answer,
+            "document": draft.passage.document, "passage": draft.passage.id, "draft": True,
+        }  # fmt: skip
 
 
 def _answers(proposal: Proposal, items: int, target: Path, wish: Wish) -> dict[str, Any]:
@@ -105,6 +123,9 @@ def _answers(proposal: Proposal, items: int, target: Path, wish: Wish) -> dict[s
         "license": proposal.license,
         "tasks": [{"name": c.name, "title": c.title, "train": c.train, "eval": c.eval} for c in proposal.tasks],
         "sources": proposal.sources,
+        "teacher": wish.teacher,
+        "model": wish.model,
+        "asked": ASKED,
         "examples": EXAMPLES,
         "eval_items": EVAL_ITEMS,
         "eval_share": proposal.eval_share,

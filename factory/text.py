@@ -7,6 +7,7 @@ import unicodedata
 
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_MINUS = re.compile(r"(?<![\w\s)\]-])-(?=\d)")  # behind a bracket or an operator, where it is no dash
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -35,9 +36,11 @@ def cjk_share(text: str) -> float:
 
 
 def squeeze(text: str) -> str:
-    """Letters and digits only, lower case: what is left when spacing and punctuation are changed. 1.5 stays 1.5."""
+    """Letters and digits only, lower case: what is left when spacing and punctuation are changed. 1.5 and -4 stay."""
     text = _POINT.sub("\ue000", unicodedata.normalize("NFKC", text).lower())
-    return "".join(char for char in text if char.isalnum() or char == "\ue000").replace("\ue000", ".")
+    text = _MINUS.sub("\ue001", text)
+    kept = "".join(char for char in text if char.isalnum() or char in "\ue000\ue001")
+    return kept.replace("\ue000", ".").replace("\ue001", "-")
 
 
 def ngrams(text: str, size: int) -> set[str]:

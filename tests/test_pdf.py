@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+import re
 import shutil
 import subprocess
 import textwrap
@@ -12,7 +14,7 @@ import pytest
 from papers import pdf
 
 from factory import paragraphs
-from factory.boxes import Line
+from factory.boxes import Box, Line, Page, Run
 from factory.paragraphs import Habits
 from factory.pdf import read_pdf
 from factory.reading import Skipped
@@ -202,6 +204,40 @@ def test_what_parts_paragraphs() -> None:
     ]
     indented = Habits(11, False, 14 / 11, False, True)
     assert [part.text for part in paragraphs._parts(close, indented)] == [full + short, full + full + short]
+
+
+def test_no_word_is_lost_wherever_it_stands() -> None:
+    """Runs and rules thrown onto pages."""
+    for seed in range(150):
+        dice = random.Random(seed)
+        pages, wanted = [], set()
+        for number in range(dice.randrange(1, 4)):
+            runs = []
+            for at in range(dice.randrange(1, 60)):
+                left, top, size = (
+                    dice.choice([60, 200, 310, 400]) + dice.random() * 9,
+                    dice.randrange(50, 800),
+                    dice.choice([8, 10, 10, 20]),
+                )
+                texts = [f"w{number}x{at}y{piece}" for piece in range(dice.randrange(1, 6))]
+                wanted |= set(texts)
+                wide = 40 + dice.random() * 200
+                pieces = tuple(
+                    Run(left + wide * n / len(texts), top - size, left + wide * (n + 0.9) / len(texts), top, text, size)
+                    for n, text in enumerate(texts)
+                )
+                runs.append(
+                    Run(left, top - size, left + wide, top, " ".join(texts), size, dice.random() < 0.2, pieces, at)
+                )
+            rules = [
+                Box(x, y, x + dice.choice([0, 90]), y + 40)
+                for x in (50, 140, 230)
+                for y in (100, 140)
+                if dice.random() < 0.7
+            ]
+            pages.append(Page(runs, rules))
+        text = paragraphs.to_markdown(pages)
+        assert wanted <= set(re.findall(r"w\d+x\d+y\d+", text)), seed
 
 
 # Printed by a browser

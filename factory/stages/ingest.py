@@ -23,7 +23,7 @@ def run(context: Context) -> dict[str, Any]:
     examples = [example for example in domain.examples(seen) if example.task in active]
     items = _items(domain, kept_back, active, context)
     _refuse_repeated([example.id for example in examples], "examples", "make_example numbers them: use its `number`.")
-    if not examples:
+    if not examples and not context.config.synthesize.teacher:
         raise FactoryError(
             f"'{domain.config.name}' made no training example from {len(passages)} passages.",
             "Check the source's layout against the domain's README, and the chosen tasks.",

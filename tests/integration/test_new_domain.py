@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from papers import Words, write_papers
 from PIL import Image
+from served import served
 from toys import Ended, Factory
 
 from factory.files import write_text
@@ -336,3 +338,49 @@ def test_a_package_is_installed_and_found_from_any_folder(factory: Factory, docs
     written = {path.relative_to(inner) for path in inner.rglob("data/**/*.md")}
     assert len(written) == 17 and all((target / "factory_tea_house" / path).exists() for path in written)
     assert {"unchanged"} == {line.split()[0] for line in factory("update-domain", "tea_house").out.splitlines()}
+
+
+# With a teacher
+
+
+def test_a_teacher_writes_examples_and_eval_items(
+    factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path / ".home"))
+    docs = write_papers(tmp_path / "docs", "en", 16)
+    with served() as teacher:
+        made = factory("new-domain", "tea", "--docs", docs, "--yes", "--teacher", teacher.address)
+        assert made.code == 0 and "task        ask" in made.out, made.err
+        rows = [
+            json.loads(line)
+            for line in (tmp_path / "domains/tea/evals/draft.jsonl").read_text("utf-8").split("\n")
+            if line
+        ]
+        asked = [row for row in rows if row["task"] == "ask"]
+        assert asked and all(row["draft"] and "Question: " in row["input"] for row in asked)
+        before = len(teacher.asked)
+        checked = factory("check", "tea")
+        assert checked.code == 0 and "The teacher writes them in the build" in checked.out, checked.out
+        assert len(teacher.asked) == before  # a check costs nothing
+        refused(factory("build", "tea", "--until", "curate"), "below the floor of 30", "synthesize.floor")
+        built = factory("build", "tea", "--until", "curate", "--set", "synthesize.floor=0")
+        assert built.code == 0 and "examples by toy-teacher" in built.out, built.err
+        train = (tmp_path / "runs/tea/default/curate/train.jsonl").read_text("utf-8")
+        assert '"task": "ask"' in train and '"teacher": "toy-teacher"' in train
+        held = {row["passage"] for row in asked}
+        assert not held & {json.loads(line)["provenance"]["passage"] for line in train.split("\n") if line}
+    again = factory(
+        "build", "tea", "--until", "curate", "--force", "synthesize", "--set", "synthesize.floor=0"
+    )  # the teacher is gone: what it said is kept
+    assert again.code == 0 and "examples by toy-teacher" in again.out, again.err
+
+
+def test_no_teacher_answers(factory: Factory, docs: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    refused(
+        factory("new-domain", "tea", "--docs", docs, "--yes", "--teacher", "http://127.0.0.1:9/v1"),
+        "No teacher answers",
+        "--model",
+    )
+    refused(factory("new-domain", "tea", "--docs", docs, "--yes", "--teacher", "gpt"), "is no teacher", "/v1")
+    assert tree(tmp_path) == before
