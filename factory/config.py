@@ -76,6 +76,8 @@ class Prefer:
     """The specialist answers its own training questions; wrong answers become rejected ones."""
 
     max_prompts: int = 240  # training questions asked, spread over the tasks
+    samples: int = 1  # answers sampled per question; the worst of them becomes the rejected one
+    judge: str = "scorer"  # scorer: the task's own; teacher: [synthesize] teacher must agree, too, asked in both orders
     temperature: float = 0.7  # 0: greedy
     margin: float = 0.2  # the answer must score at least this much below the reference (of 0 to 1)
     min_pairs: int = 8  # fewer pairs than this: DPO is left out, and the report says so
@@ -162,7 +164,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6),
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (1e-6, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
-    "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
+    "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
@@ -171,6 +173,7 @@ _CHOICES = {
     "language": ("en", "zh"),
     "sft.quantization": ("nf4", "none"),
     "synthesize.kinds": ("fact", "explain", "scenario", "judge", "talk", "decline"),
+    "prefer.judge": ("scorer", "teacher"),
     "evaluate.gates.above": ("base", "ngram", "majority"),
 }
 

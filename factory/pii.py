@@ -156,7 +156,7 @@ def _form_of_id(text: str) -> bool:
         born = datetime.date(int(text[6:10]), int(text[10:12]), int(text[12:14]))
     except ValueError:
         return False
-    return len(text) == 18 and int(text[:2]) in _REGIONS and 1880 <= born.year and born <= datetime.date.today()
+    return len(text) == 18 and int(text[:2]) in _REGIONS and born.year >= 1880 and born <= datetime.date.today()
 
 
 def _is_ssn(text: str) -> bool:

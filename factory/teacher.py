@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from factory.config import Synthesize
 from factory.errors import FactoryError
 from factory.files import digest, read_json, sha256, write_json
 from factory.models import home
@@ -37,6 +38,11 @@ class Limits:
     price_in: float = 0.0
     price_out: float = 0.0
     concurrency: int = 4
+
+
+def limits_of(settings: Synthesize) -> Limits:
+    """The limits that a domain's [synthesize] gives."""
+    return Limits(settings.max_tokens, settings.max_money, settings.price_in, settings.price_out, settings.concurrency)
 
 
 @dataclass(frozen=True)

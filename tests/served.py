@@ -90,6 +90,9 @@ def told(server: Served, body: dict[str, Any]) -> dict[str, Any]:
         }
     if form == "Unanswered":
         return {"question": f"Who invented {subject}?", "missing": "the inventor"}
+    if form == "Better":
+        first, second = re.findall(r"<<<\n(.*?)\n>>>", text, re.DOTALL)[1:]
+        return {"better": "A" if server.doubts or len(first) < len(second) else "B"}
     if form == "Verdict":
         return {"supported": not server.doubts, "answers_the_question": True}
     if form == "Answerable":

@@ -3,47 +3,76 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from factory.errors import FactoryError
 from factory.files import read_json
-from factory.generate import Answer, Question, answer
+from factory.generate import Question, answer
+from factory.judge import judge
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import Example, Preference, read_records, write_records
 from factory.stage import Context, Stage, code_parts
+from factory.teacher import limits_of, open_teacher
 
 
 def run(context: Context) -> dict[str, Any]:
     settings = context.config.prefer
+    if settings.samples > 1 and not settings.temperature:
+        raise FactoryError(
+            "prefer.samples above 1 needs a temperature.", "All samples would be the same: prefer.temperature=0.7"
+        )
     examples = _spread(read_records(context.input("curate") / "train.jsonl", Example), settings.max_prompts)
+    answers = _sampled(context, examples)
+    found = [_pair(context, example, texts) for example, texts in zip(examples, answers, strict=True)]
+    pairs = [pair for pair in found if isinstance(pair, Preference)]
+    left_out = Counter(pair for pair in found if isinstance(pair, str))
+    wrong = len(pairs)
+    if settings.judge == "teacher":
+        pairs = _agreed(context, pairs)
+        left_out["the teacher does not agree"] = wrong - len(pairs)
+    write_records(context.out / "pairs.jsonl", pairs)
+    chosen, rejected = (
+        [len(answer[0]["content"]) for answer in side]
+        for side in ([p.chosen for p in pairs], [p.rejected for p in pairs])
+    )
+    count = max(1, len(pairs))
+    longer = sum(a > b for a, b in zip(chosen, rejected, strict=True)) / count
+    return {
+        "note": f"{len(examples)} questions asked, {len(pairs)} pairs; "
+        f"the chosen answer is the longer one in {longer:.0%} ({sum(chosen) / count:.0f} letters against {sum(rejected) / count:.0f})",
+        "asked": len(examples),
+        "wrong": wrong,
+        "pairs": len(pairs),
+        "left_out": dict(left_out),
+        "chosen_chars": round(sum(chosen) / count, 1),
+        "rejected_chars": round(sum(rejected) / count, 1),
+        "chosen_longer": round(longer, 3),
+    }
+
+
+def _sampled(context: Context, examples: list[Example]) -> list[list[str]]:
+    """`prefer.samples` answers of the SFT adapter to each example's question."""
+    settings, tasks = context.config.prefer, {task.name: task for task in context.domain.tasks()}
     base = read_json(context.input("sft") / "base.json")
     adapter = context.input("sft") / "adapter"
     model, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
-    tasks = {task.name: task for task in context.domain.tasks()}
+    questions = [Question(example.prompt, tasks[example.task]) for example in examples for _ in range(settings.samples)]
     answers = answer(
         model,
         tokenizer,
-        [Question(example.prompt, tasks[example.task]) for example in examples],
+        questions,
         batch=context.config.evaluate.batch,
         stop=base["stop"],
         no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
         temperature=settings.temperature,
         seed=context.config.seed,
-        progress=Progress(context.say, "prefer question", len(examples)),
+        progress=Progress(context.say, "prefer question", len(questions)),
     )
-    pairs = [pair for row in zip(examples, answers, strict=True) if (pair := _pair(context, *row))]
-    write_records(context.out / "pairs.jsonl", pairs)
-    wrong = len(pairs)
-    return {
-        "note": f"{len(examples)} questions asked, {wrong} wrong answers make {wrong} pairs",
-        "asked": len(examples),
-        "wrong": wrong,
-        "pairs": wrong,
-        "chosen_chars": round(sum(len(pair.chosen[0]["content"]) for pair in pairs) / max(1, wrong), 1),
-        "rejected_chars": round(sum(len(pair.rejected[0]["content"]) for pair in pairs) / max(1, wrong), 1),
-    }
+    texts = [found.text for found in answers]
+    return [texts[start : start + settings.samples] for start in range(0, len(texts), settings.samples)]
 
 
 def _spread(examples: list[Example], most: int) -> list[Example]:
@@ -59,28 +88,46 @@ def _spread(examples: list[Example], most: int) -> list[Example]:
     return chosen
 
 
-def _pair(context: Context, example: Example, found: Answer) -> Preference | None:
-    """A pair when the answer scores at least `margin` below the reference; none where both are right."""
+def _pair(context: Context, example: Example, texts: list[str]) -> Preference | str:
+    """The reference beside the worst answer; why there is no pair where none scores at least `margin` below it."""
     scorer = context.domain.scorer(context.domain.task(example.task).scorer)
     reference = example.answer
-    right, own = (scorer(text, [reference], example.question) for text in (reference, found.text))
-    if not found.text or right - own < context.config.prefer.margin:
-        return None
+    right = scorer(reference, [reference], example.question)
+    scored = sorted((scorer(text, [reference], example.question), text) for text in texts if text)
+    if not scored:
+        return "no answer"
+    own, worst = scored[0]
+    if right - own < context.config.prefer.margin:
+        return "right, or nearly"
     return Preference(
         example.id,
         example.task,
         example.prompt,
         example.completion,
-        [{"role": "assistant", "content": found.text}],
+        [{"role": "assistant", "content": worst}],
         {"kind": "own answer", "passage": example.provenance.get("passage", ""), "score": f"{own:.3f}"},
     )
+
+
+def _agreed(context: Context, pairs: list[Preference]) -> list[Preference]:
+    """Those pairs whose chosen answer the teacher prefers, too, in either order."""
+    settings = context.config.synthesize
+    if not settings.teacher:
+        raise FactoryError(
+            "prefer.judge = 'teacher' needs a teacher.",
+            "Name one: [synthesize] teacher = ADDRESS, or take judge = 'scorer'.",
+        )
+    rows = [(pair.prompt[-1]["content"], pair.chosen[0]["content"], pair.rejected[0]["content"]) for pair in pairs]
+    with open_teacher(settings.teacher, settings.model, limits_of(settings)) as teacher:
+        verdicts = judge(teacher, rows, context.config.language, Progress(context.say, "judge", 2 * len(rows)))
+    return [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict == "first"]
 
 
 STAGE = Stage(
     "prefer",
     run,
     reads=("curate", "sft"),
-    settings=("prefer", "evaluate.batch", "evaluate.no_repeat_ngram"),
+    settings=("prefer", "synthesize.teacher", "synthesize.model", "evaluate.batch", "evaluate.no_repeat_ngram"),
     watches=code_parts,
-    version=2,  # what the number scorer accepts
+    version=3,  # several samples, a second judge
 )

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, create_model
 
-from factory.config import Synthesize
 from factory.errors import FactoryError
 from factory.files import digest
 from factory.kinds import Short
@@ -15,7 +14,7 @@ from factory.progress import Progress
 from factory.records import EvalItem, Example, Passage, read_records, write_records
 from factory.stage import Context, Stage, code_parts
 from factory.synthesis import KINDS, Draft, write
-from factory.teacher import Ask, Limits, Teacher, open_teacher
+from factory.teacher import Ask, Teacher, limits_of, open_teacher
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -44,10 +43,6 @@ def run(context: Context) -> dict[str, Any]:
         "calls": teacher.called, "answered_before": teacher.told, "tokens_in": teacher.tokens_in, "tokens_out": teacher.tokens_out,
         "money": round(teacher.money, 4),
     }  # fmt: skip
-
-
-def limits_of(settings: Synthesize) -> Limits:
-    return Limits(settings.max_tokens, settings.max_money, settings.price_in, settings.price_out, settings.concurrency)
 
 
 def _gate(context: Context, teacher: Teacher, items: list[EvalItem]) -> float:

@@ -1,0 +1,204 @@
+"""`factory data`: one self-contained HTML page on a run's training data: counts of every step, what was left out, samples.
+
+The labels live in templates/data, the sentences here, both in English and Chinese. Documents are untrusted: the template
+escapes every value, and personal data is masked on the page even where the domain leaves it in its rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from factory import datafacts
+from factory.build import Order, build_run, run_domain
+from factory.datafacts import Held, Row
+from factory.domain import Domain
+from factory.files import read_json, templates, write_text
+from factory.stage import Say, manifest
+
+STAGES = ("ingest", "synthesize", "curate")
+MANY = 0.2  # share of dropped rows or of bare passages from which the page warns
+REASONS = {
+    "duplicate": ("duplicate", "重复"), "near-duplicate": ("near duplicate", "近似重复"),
+    "leak": ("overlap with the eval set", "与评测集重合"), "too short": ("too short", "过短"), "too long": ("too long", "过长"),
+    "language": ("other language", "语言不符"), "broken text": ("broken text", "乱码"), "repetition": ("repeats itself", "内容反复"),
+    "not in the form asked for": ("not in the form asked for", "格式不符"),
+    "speaks of the passage": ("speaks of the passage", "提到了“原文”本身"),
+    "the answer is in the question": ("the answer is in the question", "问题里已有答案"),
+    "not supported": ("not supported by the passage", "原文不支持"), "no judgement": ("no judgement", "没有得到判定"),
+    "the passage does answer it": ("the passage does answer it", "原文其实有答案"),
+    "judged as not supported": ("judged as not supported", "教师判定原文不支持"),
+    "judged as no answer to the question": ("judged as no answer to the question", "教师判定答非所问"),
+}  # fmt: skip
+KINDS = {
+    "id_number": ("identity number", "身份证号"), "ssn": ("social security number", "社会保障号"), "email": ("e-mail address", "电子邮箱"),
+    "iban": ("IBAN", "国际银行账号"), "bank_card": ("bank card", "银行卡号"), "phone": ("phone number", "电话号码"),
+    "plate": ("number plate", "车牌号"), "address": ("street address", "住址"),
+}  # fmt: skip
+DETAILS = {  # what curate and the teacher's checks say of a row, in Chinese
+    r"same question as eval item (.+)": r"与评测题 \1 的问题相同",
+    r"contains the question of eval item (.+)": r"包含评测题 \1 的问题",
+    r"is a part of the question of eval item (.+)": r"是评测题 \1 的问题的一部分",
+    r"shares (\d+%) of its text with eval item (.+)": r"\1 的文字与评测题 \2 相同",
+    r"has (\d+%) of its sentences from eval item (.+)": r"\1 的句子来自评测题 \2",
+    r"asks what eval item (.+) asks, with the same answer": r"与评测题 \1 问法不同，问题和答案相同",
+    r"same question as (.+)": r"与 \1 的问题相同", r"of (.+)": r"与 \1 近似",
+    r"answer of (\d+) characters": r"回答只有 \1 个字符", r"no question": "没有问题", r"(\d+) characters": r"\1 个字符",
+    r"not zh": "不是中文", r"not en": "不是英文", r"not en or zh": "不是中文或英文",
+    r"(\d+%) of its text stands in it before": r"\1 的文字在前文已出现过", r"letters of a wrong encoding": "编码错误的字符",
+    r"the quotation is not in the passage: ((?s:.*))": r"引文不在原文中：\1", r"the passage has no number (.+)": r"原文没有数字 \1",
+    r"the passage does not name (.+)": r"原文没有提到 \1", r"(\d+%) of the answer is not in the passage": r"回答中 \1 的文字不在原文中",
+}  # fmt: skip
+SENTENCES = {
+    "train": (
+        "{train} rows go to training and {dev} are kept back to choose by (dev); {dropped}.",
+        "{train} 条用于训练，{dev} 条留作开发集；{dropped}。",
+    ),
+    "dropped": ("{n} of {rows} ({share}) were dropped: {why}", "{rows} 条中剔除了 {n} 条（{share}）：{why}"),
+    "kept_all": ("none of the {rows} was dropped", "{rows} 条中没有剔除任何一条"),
+    "refused": (
+        "A teacher wrote {n} examples more; {refused} others were refused: {why}.",
+        "教师模型写了 {n} 条样本；另有 {refused} 条未被采用：{why}。",
+    ),
+    "accepted": ("A teacher wrote {n} examples; none was refused.", "教师模型写了 {n} 条样本，全部采用。"),
+    "leak": (
+        "{n} rows overlapped the eval set ({items} questions) and were taken out.",
+        "{n} 条与评测集（{items} 题）重合，已剔除。",
+    ),
+    "no_leak": (
+        "No row overlaps the eval set ({items} questions).",
+        "没有数据与评测集（{items} 题）重合。",
+    ),
+    "masked": ("Personal data was found and masked: {why}.", "发现个人信息并已遮盖：{why}。"),
+    "unmasked": (
+        "Personal data stays in the rows, because masking is off for this domain: {why}.",
+        "本领域没有开启遮盖，数据中留有个人信息：{why}。",
+    ),
+    "none_masked": ("No personal data was found.", "没有发现个人信息。"),
+    "none_unmasked": (
+        "Masking is off for this domain; a look for personal data found none.",
+        "本领域没有开启遮盖；检查后没有发现个人信息。",
+    ),
+    "bare": (
+        "{n} of the {all} passages that training may see ({share}) carry no row.",
+        "可用于训练的 {all} 个段落中有 {n} 个（{share}）没有数据。",
+    ),
+    "covered": (
+        "Every one of the {all} passages that training may see carries a row.",
+        "可用于训练的 {all} 个段落都有数据。",
+    ),
+    "uncut": ("{n} of {all} documents gave no passage.", "{all} 份文档中有 {n} 份没有切出段落。"),
+}
+
+
+def data_page(domain: str, run: str, say: Say) -> tuple[Path, str]:
+    """Bring a run up to date until curate and write its data.html; the page's path and what it says on top."""
+    folder = build_run(Order(domain, run, until="curate"), say)
+    values = gather(run_domain(domain, run), folder)
+    page = folder / "data.html"
+    write_text(page, render(values))
+    return page, ("" if values["zh"] else " ").join(values["told"]["lines"])
+
+
+def gather(domain: Domain, folder: Path) -> Row:
+    """Every value of the page, by the name that the templates use."""
+    config, held, zh = domain.config, datafacts.read(folder), domain.config.language == "zh"
+    made = {name: manifest(folder, name) for name in STAGES}
+    personal = datafacts.personal(held, made["curate"]["summary"]["masked"], config.curate.mask_pii)
+    facts: Row = {
+        "flow": datafacts.flow(held), "coverage": datafacts.coverage(held), "personal": personal,
+        "masks": config.curate.mask_pii, "may_train": len(held.may_train), "teacher": made["synthesize"]["summary"],
+    }  # fmt: skip
+    listed = datafacts.tasks(held, domain.tasks())
+    return facts | {
+        "title": config.title, "description": config.description, "zh": zh, "run": folder.name, "made": made,
+        "told": tell(facts, zh), "tasks": listed, "titles": {task["name"]: task["title"] for task in listed},
+        "questions": datafacts.histogram([len(row.question) for row in held.kept]),
+        "answers": datafacts.histogram([len(row.answer) for row in held.kept]),
+        "languages": datafacts.languages(held), "sources": datafacts.sources(held), "source": _source(folder),
+        "shown": datafacts.refused(held.dropped, held), "unused": datafacts.refused(held.refused, held),
+        "samples": datafacts.samples(held, (task["name"] for task in listed)),
+        "names": {key: two[zh] for key, two in {**REASONS, **KINDS}.items()},
+    }  # fmt: skip
+
+
+def _source(folder: Path) -> str:
+    """The last part of the run's source; empty for the embedded sample."""
+    notes = folder / "run.json"
+    return Path(read_json(notes).get("source") or "").name if notes.exists() else ""
+
+
+def tell(facts: Row, zh: bool) -> Row:
+    """What a reader must know first, in words: how many rows train, leaks, personal data, bare passages; and a tone."""
+    lines = [_rows(facts["flow"], zh), *_facts(facts, zh)]
+    flow, bare = facts["flow"], facts["coverage"]["bare"]
+    many = sum(flow["dropped"].values()) > MANY * flow["rows"] or bare > MANY * facts["may_train"]
+    open_data = bool(facts["personal"]) and not facts["masks"]
+    return {"lines": lines, "tone": "mixed" if many or open_data or facts["coverage"]["uncut"] else "good"}
+
+
+def _rows(flow: Row, zh: bool) -> str:
+    gone, rows = sum(flow["dropped"].values()), f"{flow['rows']:,}"
+    if gone:
+        share, why = percent(gone, flow["rows"]), counted(flow["dropped"], REASONS, zh)
+        dropped = _say("dropped", zh, n=f"{gone:,}", rows=rows, share=share, why=why)
+    else:
+        dropped = _say("kept_all", zh, rows=rows)
+    return _say("train", zh, train=f"{flow['train']:,}", dev=f"{flow['dev']:,}", dropped=dropped)
+
+
+def _facts(facts: Row, zh: bool) -> Iterator[str]:
+    flow, bare, may = facts["flow"], facts["coverage"]["bare"], facts["may_train"]
+    if refused := sum(flow["refused"].values()):
+        why = counted(flow["refused"], REASONS, zh)
+        yield _say("refused", zh, n=f"{flow['by_teacher']:,}", refused=f"{refused:,}", why=why)
+    elif flow["by_teacher"]:
+        yield _say("accepted", zh, n=f"{flow['by_teacher']:,}")
+    leaks = flow["dropped"].get("leak", 0)
+    yield _say("leak" if leaks else "no_leak", zh, n=f"{leaks:,}", items=f"{flow['items']:,}")
+    state = "masked" if facts["masks"] else "unmasked"
+    yield _say(state if facts["personal"] else f"none_{state}", zh, why=counted(facts["personal"], KINDS, zh))
+    yield _say("bare" if bare else "covered", zh, n=f"{bare:,}", all=f"{may:,}", share=percent(bare, may))
+    if uncut := facts["coverage"]["uncut"]:
+        yield _say("uncut", zh, n=f"{uncut:,}", all=f"{flow['documents']:,}")
+
+
+def _say(key: str, zh: bool, **values: Any) -> str:
+    return SENTENCES[key][zh].format(**values)
+
+
+def counted(counts: Mapping[str, int], names: Mapping[str, tuple[str, str]], zh: bool) -> str:
+    """Counts in words: 12 near duplicate, 3 too long."""
+    told = ((names.get(name, (name, name))[zh], f"{count:,}") for name, count in counts.items())
+    return "、".join(f"{name} {n}" for name, n in told) if zh else ", ".join(f"{n} {name}" for name, n in told)
+
+
+def percent(part: int, whole: int) -> str:
+    """A share in percent: one decimal, and never 0.0% for something or 100.0% for not all of it."""
+    share = 100 * part / whole if whole else 0.0
+    text = f"{share:.1f}%"
+    if text == "0.0%":
+        return "< 0.1%" if part else "0%"
+    return "> 99.9%" if text == "100.0%" and part < whole else text.replace("100.0", "100")
+
+
+def why(detail: str, zh: bool) -> str:
+    """A dropped row's detail in the page's language; as it stands where it is of no known form."""
+    for pattern, words in DETAILS.items() if zh else ():
+        if found := re.fullmatch(pattern, detail):
+            return found.expand(words)
+    return detail
+
+
+def render(values: Row) -> str:
+    """The page; Jinja2 escapes every value."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    page = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(templates("data")),
+    )  # fmt: skip
+    page.globals |= {"percent": percent, "why": why}
+    return page.get_template("page.html.jinja").render(values)
