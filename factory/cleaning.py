@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,12 +14,15 @@ from factory.errors import FactoryError
 from factory.files import atomic_write, read_lines
 from factory.progress import Progress
 from factory.records import read_rows
+from factory.selection import NEEDS_BASE, Candidate, left_out
 from factory.sieve import Row, Sieve, languages_of, tell
 from factory.stage import Say
 
 FORM = 'A row is {"prompt": ..., "completion": ...} or {"messages": [...]}; prompt and completion may be messages, too.'
 ITEM = 'An eval item is {"id": ..., "prompt": ..., "reference": ...}.'
 Turn = dict[str, Any]  # a message, with whatever else it carries
+Given = tuple[dict[str, Any], list[Turn]]  # a row as it was, and its messages cleaned
+Sift = Callable[[Iterable[tuple[Row, Given]]], Iterator[tuple[Given, str, str]]]
 
 
 @dataclass(frozen=True)
@@ -50,23 +53,14 @@ def clean_file(wish: Wish, say: Say) -> str:
     items = list(_items(wish.against)) if wish.against else []
     languages = wish.languages or languages_of(asked for _, asked, _ in items)
     sieve = Sieve(
-        wish.settings, {id: asked for id, asked, _ in items}, {id: answer for id, _, answer in items}, languages
+        wish.settings, {id: asked for id, asked, _ in items}, {id: answer for id, _, answer in items}, languages, say
     )
-    total = sum(1 for _ in read_lines(wish.rows))
-    progress = Progress(say, "row", total)
     rows = kept = 0
     with contextlib.ExitStack() as files:
         out = _open(files, wish.output)
         rest = _open(files, wish.dropped) if wish.dropped else None
-        for rows, (number, row) in enumerate(read_rows(wish.rows), 1):
-            progress.at(rows)
-            where = f"{wish.rows}:{number}"
-            turns = turns_of(row, where)
-            cleaned = [{**turn, "content": sieve.clean(turn["content"])} for turn in turns]
-            asked = "\n".join(turn["content"] for turn in cleaned if turn["role"] == "user")
-            answer = "\n".join(turn["content"] for turn in cleaned if turn["role"] == "assistant")
-            name = str(row.get("id", f"line {number}"))
-            reason, detail = sieve.reason(Row(name, asked, answer, str(row.get("task", ""))))
+        sifted = _selected(wish.settings, sieve, say) if wish.settings.keep < 1 else sieve.sift
+        for rows, ((row, cleaned), reason, detail) in enumerate(sifted(_read(wish.rows, sieve, say)), 1):
             if not reason:
                 kept += 1
                 _write(out, with_turns(row, cleaned))
@@ -78,6 +72,40 @@ def clean_file(wish: Wish, say: Say) -> str:
             raise FactoryError(f"No row is left: {tell(rows, 0, sieve.dropped)}.", "Loosen it: --set curate.KEY=VALUE")
     masked = ", ".join(f"{count:,} {kind}" for kind, count in sieve.masked.most_common())
     return tell(rows, kept, sieve.dropped) + (f"; masked {masked}" if masked else "")
+
+
+def _read(path: Path, sieve: Sieve, say: Say) -> Iterator[tuple[Row, Given]]:
+    """Each row of a file as the sieve sees it, as it was, and its messages cleaned."""
+    progress = Progress(say, "row", sum(1 for _ in read_lines(path)))
+    for count, (number, row) in enumerate(read_rows(path), 1):
+        progress.at(count)
+        turns = turns_of(row, f"{path}:{number}")
+        cleaned = [{**turn, "content": sieve.clean(turn["content"])} for turn in turns]
+        asked = "\n".join(turn["content"] for turn in cleaned if turn["role"] == "user")
+        answer = "\n".join(turn["content"] for turn in cleaned if turn["role"] == "assistant")
+        yield Row(str(row.get("id", f"line {number}")), asked, answer, str(row.get("task", ""))), (row, cleaned)
+
+
+def _selected(settings: Curate, sieve: Sieve, say: Say) -> Sift:
+    """A sift that also leaves rows out, as [curate] keep says; it holds all rows in memory."""
+    if settings.keep_by in NEEDS_BASE:
+        raise FactoryError(
+            f"curate.keep_by = '{settings.keep_by}' needs a base model, which a build has.",
+            "Here: random or coverage.",
+        )
+
+    def sift(rows: Iterable[tuple[Row, Given]]) -> Iterator[tuple[Given, str, str]]:
+        found = list(sieve.sift((row, (row, given)) for row, given in rows))
+        kept = [number for number, (_, reason, _) in enumerate(found) if not reason]
+        asked = [found[number][0][0] for number in kept]
+        candidates = [Candidate(row.id, row.task, row.question) for row in asked]
+        out = left_out(candidates, settings.keep, settings.keep_by, 0, say)
+        sieve.dropped["not selected"] = len(out)
+        details = {kept[place]: detail for place, detail in out.items()}
+        for number, ((_, given), reason, detail) in enumerate(found):
+            yield given, *(("not selected", details[number]) if number in details else (reason, detail))
+
+    return sift
 
 
 def turns_of(row: dict[str, Any], where: str) -> list[Turn]:

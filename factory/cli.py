@@ -110,7 +110,7 @@ def build(
     order = Order(domain, run, source, task, settings or [], until, force)
     if dry:
         for decision in plan_run(order):
-            say(f"{decision.stage.name:9} {decision.action:7} {decision.reason}")
+            say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")
         return
     folder = build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:

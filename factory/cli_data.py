@@ -85,3 +85,18 @@ def synthesize(
     wish = Wish(passages, output, teacher, model, refused, lang, per_passage, most, kind or [], bare, limits=limits)
     for line in told(synthesize_file(wish, say)):
         say(line)
+
+
+@app.command()
+def data(
+    domain: Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")],
+    run: Annotated[str, typer.Option(help="Name of the run: runs/DOMAIN/RUN.")] = "default",
+) -> None:
+    """Show a run's training data on one HTML page: counts of every step, what was left out and why, samples.
+
+    Brings the run up to date until curate. Example: factory data cooking
+    """
+    from factory.datapage import data_page
+
+    page, told = data_page(domain, run, say)
+    say(f"{told}\nData: {page}")

@@ -49,6 +49,9 @@ class Curate:
         0.5  # a long row whose n-grams cover this much of a long eval question (or it of the row) is a leak
     )
     language_share: float = 0.3  # least share of letters that belong to the domain's language
+    same_meaning: float = 0.0  # cosine from which like answers' questions mean the same: 0.9X; 0: not compared
+    keep: float = 1.0  # share of each task's training rows that is kept
+    keep_by: str = "random"  # how: random, coverage (of meanings), difficulty (arXiv 2308.12032), or a mix of these two
     dev_share: float = 0.06  # share of the rows kept back to choose between the SFT and the DPO adapter
     dev_most: int = 60  # at most this many rows kept back
 
@@ -161,7 +164,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "synthesize.price_in": (0, 1e6), "synthesize.price_out": (0, 1e6),
     "curate.near_duplicate": (0.05, 1), "curate.language_share": (0, 1), "curate.dev_share": (0, 0.5),
     "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "curate.min_chars": (0, 1e6),
-    "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6),
+    "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6), "curate.same_meaning": (0, 1), "curate.keep": (1e-6, 1),
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (1e-6, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
@@ -171,6 +174,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 _CHOICES = {
     "language": ("en", "zh"),
+    "curate.keep_by": ("random", "coverage", "difficulty", "mix"),
     "sft.quantization": ("nf4", "none"),
     "synthesize.kinds": ("fact", "explain", "scenario", "judge", "talk", "decline"),
     "prefer.judge": ("scorer", "teacher"),

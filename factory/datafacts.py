@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os.path
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, zip_longest
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,13 +20,8 @@ from factory.text import language_share
 
 Row = dict[str, Any]
 BARS = 12  # of a histogram
-KEPT = 12  # kept rows shown
-DROPPED = 3  # dropped rows shown per reason
 BARE = 10  # passages shown that carry no row
-SOURCES = 12  # shown
-OTHER = re.compile(  # the eval item or the row that the detail of a dropped row names
-    r"eval item (?P<item>.+?)(?: asks, with the same answer)?$|^(?:same question as|of) (?P<row>.+)$"
-)
+SOURCES = 10  # shown
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,11 @@ class Held:
     def may_train(self) -> list[Passage]:
         """The passages that training may see."""
         return [passage for passage in self.passages if passage.split != "eval"]
+
+    @cached_property
+    def references(self) -> dict[str, tuple[str, str]]:
+        """(question, references) of every eval item, by id."""
+        return {item.id: (item.question, " / ".join(item.references)) for item in self.items}
 
     @cached_property
     def asked(self) -> dict[str, tuple[str, str]]:
@@ -99,18 +97,17 @@ def reasons(rows: Iterable[Row]) -> dict[str, int]:
     return dict(sorted(Counter(row["reason"] for row in rows).items(), key=lambda entry: (-entry[1], entry[0])))
 
 
-def tasks(held: Held, known: Sequence[Task]) -> list[Row]:
+def tasks(held: Held, known: Mapping[str, Task]) -> list[Row]:
     """Per task: rows to train and dev, its share of the kept ones, dropped rows, eval items, median lengths in characters."""
-    titles = {task.name: task.title for task in known}
     parts = (held.train, held.dev, held.items)
     train, dev, items = (Counter(row.task for row in rows) for rows in parts)  # type: ignore[attr-defined]
     dropped = Counter(row["task"] for row in held.dropped)
     found = []
-    for name in dict.fromkeys([*titles, *train, *dev, *dropped]):
+    for name in dict.fromkeys([*known, *train, *dev, *dropped]):
         rows = [row for row in held.kept if row.task == name]
         if rows or dropped[name] or items[name]:
             found.append({
-                "name": name, "title": titles.get(name, name), "train": train[name], "dev": dev[name],
+                "name": name, "title": known[name].title if name in known else name, "train": train[name], "dev": dev[name],
                 "share": len(rows) / len(held.kept), "dropped": dropped[name], "items": items[name],
                 "question": _median([len(row.question) for row in rows]), "answer": _median([len(row.answer) for row in rows]),
             })  # fmt: skip
@@ -152,8 +149,8 @@ def _steps() -> Iterator[int]:
 
 def coverage(held: Held) -> Row:
     """How many rows each passage carries that training may see, and the longest passages that carry none."""
-    made = Counter(_passage(row) for row in (*held.by_rule, *held.by_teacher))
-    kept = Counter(_passage(row) for row in held.kept)
+    made = Counter(passage_id(row) for row in (*held.by_rule, *held.by_teacher))
+    kept = Counter(passage_id(row) for row in held.kept)
     bare = sorted((p for p in held.may_train if not kept[p.id]), key=lambda passage: (-len(passage.text), passage.id))
     cut = Counter(passage.document for passage in held.passages)
     return {
@@ -161,16 +158,20 @@ def coverage(held: Held) -> Row:
         "per_passage": histogram([kept[passage.id] for passage in held.may_train], zero=True),
         "uncut": sum(not cut[document.id] for document in held.documents),
         "bare": len(bare),
-        "shown": [_place(passage) | {"letters": len(passage.text), "made": made[passage.id], "text": veil(passage.text[:400])}
-                  for passage in bare[:BARE]],
-    }  # fmt: skip
+        "shown": [_bare(passage, made[passage.id]) for passage in bare[:BARE]],
+    }
 
 
-def _passage(row: Example) -> str:
+def _bare(passage: Passage, made: int) -> Row:
+    return place(passage) | {"letters": len(passage.text), "made": made, "text": veil(passage.text[:400])}
+
+
+def passage_id(row: Example) -> str:
+    """The id of the passage that a row is about; empty where its maker named none."""
     return row.provenance.get("passage", "")
 
 
-def _place(passage: Passage) -> Row:
+def place(passage: Passage) -> Row:
     """Where a passage stands: its document, page and heading."""
     headings = str(passage.meta.get("headings") or "")
     return {"document": veil(passage.title or passage.document), "page": passage.meta.get("page"), "heading": veil(headings)}  # fmt: skip
@@ -186,7 +187,8 @@ def sources(held: Held) -> Row:
     """Licences by documents; sources by the rows that training may see, files without the folder that they share."""
     licenses = Counter(document.license for document in held.documents)
     home = _home({document.source for document in held.documents})
-    passages, rows = Counter(p.source for p in held.may_train), Counter(row.provenance.get("source", "") for row in held.kept)
+    passages = Counter(passage.source for passage in held.may_train)
+    rows = Counter(row.provenance.get("source", "") for row in held.kept)
     documents = Counter(document.source for document in held.documents)
     order = sorted(documents, key=lambda source: (-rows[source], -passages[source], source))
     listed = [
@@ -198,8 +200,8 @@ def sources(held: Held) -> Row:
 
 def _home(names: set[str]) -> str:
     """The folder that all absolute paths among the sources share, with its slash."""
-    files = [name for name in names if os.path.isabs(name)]
-    return os.path.commonpath(map(os.path.dirname, files)).rstrip("/") + "/" if files else ""
+    folders = [str(Path(name).parent) for name in names if Path(name).is_absolute()]
+    return os.path.commonpath(folders).rstrip("/") + "/" if folders else ""
 
 
 def personal(held: Held, masked: Mapping[str, int], masks: bool) -> dict[str, int]:
@@ -212,46 +214,3 @@ def personal(held: Held, masked: Mapping[str, int], masks: bool) -> dict[str, in
             text = turn["content"]
             found.update(mask(text, "zh" if language_share(text, "zh") > 0.1 else "en")[1])
     return dict(found.most_common())
-
-
-def refused(rows: Sequence[Row], held: Held) -> dict[str, list[Row]]:
-    """Up to DROPPED rows per reason, the first by hash, each with the row or eval item that its detail names."""
-    items = {item.id: (item.question, " / ".join(item.references)) for item in held.items}
-    shown: dict[str, list[Row]] = {reason: [] for reason in reasons(rows)}
-    for row in sorted(rows, key=lambda row: mark(str(row))):
-        if len(shown[row["reason"]]) < DROPPED:
-            named = OTHER.search(row["detail"])
-            other = named and (items.get(named["item"] or "") or held.asked.get(named["row"] or ""))
-            told = {"question": veil(other[0]), "answer": veil(other[1]), "item": bool(named and named["item"])} if other else None
-            veiled = {key: veil(row[key]) for key in ("question", "answer", "detail")}
-            shown[row["reason"]].append({"task": "", "kind": ""} | row | veiled | {"other": told})
-    return shown
-
-
-def samples(held: Held, order: Iterable[str]) -> list[Row]:
-    """Up to KEPT rows that training may see, with provenance: tasks in turn, within a task the first by hash of the id."""
-    queues: dict[str, list[tuple[str, str, Example]]] = {task: [] for task in order}
-    for side, rows in (("train", held.train), ("dev", held.dev)):
-        for row in rows:
-            queues.setdefault(row.task, []).append((mark(row.id), side, row))
-    turns = zip_longest(*(sorted(queue, key=lambda entry: entry[:2]) for queue in queues.values()))
-    chosen = [entry for turn in turns for entry in turn if entry][:KEPT]
-    places = {passage.id: _place(passage) for passage in held.passages}
-    found = sorted(chosen, key=lambda entry: list(queues).index(entry[2].task))
-    return [_sample(row, side, places) for _, side, row in found]
-
-
-def _sample(row: Example, side: str, places: Mapping[str, Row]) -> Row:
-    known = row.provenance
-    place = places.get(_passage(row), {"document": veil(known.get("document", "")), "page": None, "heading": ""})
-    turns = [turn for turn in row.prompt if turn["role"] != "system"]
-    return place | {
-        "id": row.id, "task": row.task, "side": side, "question": veil(row.question), "answer": veil(row.answer),
-        "before": [(turn["role"], veil(turn["content"])) for turn in turns[:-1]],
-        "kind": known.get("kind", ""), "teacher": known.get("teacher", ""), "form": known.get("form", ""),
-        "quote": veil(known.get("quote", "")),
-    }  # fmt: skip
-
-
-def mark(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

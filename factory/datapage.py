@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from factory import datafacts
+from factory import datafacts, datarows
 from factory.build import Order, build_run, run_domain
-from factory.datafacts import Held, Row
+from factory.datafacts import Row
 from factory.domain import Domain
 from factory.files import read_json, templates, write_text
 from factory.stage import Say, manifest
@@ -53,19 +53,19 @@ DETAILS = {  # what curate and the teacher's checks say of a row, in Chinese
 }  # fmt: skip
 SENTENCES = {
     "train": (
-        "{train} rows go to training and {dev} are kept back to choose by (dev); {dropped}.",
+        "{train} rows go to training and {dev} are kept back (dev); {dropped}.",
         "{train} 条用于训练，{dev} 条留作开发集；{dropped}。",
     ),
     "dropped": ("{n} of {rows} ({share}) were dropped: {why}", "{rows} 条中剔除了 {n} 条（{share}）：{why}"),
     "kept_all": ("none of the {rows} was dropped", "{rows} 条中没有剔除任何一条"),
     "refused": (
-        "A teacher wrote {n} examples more; {refused} others were refused: {why}.",
-        "教师模型写了 {n} 条样本；另有 {refused} 条未被采用：{why}。",
+        "A teacher wrote {n} examples; {refused} others were refused: {why}.",
+        "教师模型写的样本采用了 {n} 条；另有 {refused} 条未采用：{why}。",
     ),
     "accepted": ("A teacher wrote {n} examples; none was refused.", "教师模型写了 {n} 条样本，全部采用。"),
     "leak": (
-        "{n} rows overlapped the eval set ({items} questions) and were taken out.",
-        "{n} 条与评测集（{items} 题）重合，已剔除。",
+        "Overlap with the eval set ({items} questions) was found in {n} of {rows} rows, and taken out.",
+        "{rows} 条中有 {n} 条与评测集（{items} 题）重合，已剔除。",
     ),
     "no_leak": (
         "No row overlaps the eval set ({items} questions).",
@@ -111,15 +111,15 @@ def gather(domain: Domain, folder: Path) -> Row:
         "flow": datafacts.flow(held), "coverage": datafacts.coverage(held), "personal": personal,
         "masks": config.curate.mask_pii, "may_train": len(held.may_train), "teacher": made["synthesize"]["summary"],
     }  # fmt: skip
-    listed = datafacts.tasks(held, domain.tasks())
+    known = {task.name: task for task in domain.tasks()}
     return facts | {
         "title": config.title, "description": config.description, "zh": zh, "run": folder.name, "made": made,
-        "told": tell(facts, zh), "tasks": listed, "titles": {task["name"]: task["title"] for task in listed},
+        "told": tell(facts, zh), "tasks": datafacts.tasks(held, known), "titles": {name: task.title for name, task in known.items()},
         "questions": datafacts.histogram([len(row.question) for row in held.kept]),
         "answers": datafacts.histogram([len(row.answer) for row in held.kept]),
         "languages": datafacts.languages(held), "sources": datafacts.sources(held), "source": _source(folder),
-        "shown": datafacts.refused(held.dropped, held), "unused": datafacts.refused(held.refused, held),
-        "samples": datafacts.samples(held, (task["name"] for task in listed)),
+        "shown": datarows.refused(held.dropped, held, known), "unused": datarows.refused(held.refused, held, known),
+        "samples": datarows.samples(held, known),
         "names": {key: two[zh] for key, two in {**REASONS, **KINDS}.items()},
     }  # fmt: skip
 
@@ -157,7 +157,7 @@ def _facts(facts: Row, zh: bool) -> Iterator[str]:
     elif flow["by_teacher"]:
         yield _say("accepted", zh, n=f"{flow['by_teacher']:,}")
     leaks = flow["dropped"].get("leak", 0)
-    yield _say("leak" if leaks else "no_leak", zh, n=f"{leaks:,}", items=f"{flow['items']:,}")
+    yield _say("leak" if leaks else "no_leak", zh, n=f"{leaks:,}", items=f"{flow['items']:,}", rows=f"{flow['rows']:,}")
     state = "masked" if facts["masks"] else "unmasked"
     yield _say(state if facts["personal"] else f"none_{state}", zh, why=counted(facts["personal"], KINDS, zh))
     yield _say("bare" if bare else "covered", zh, n=f"{bare:,}", all=f"{may:,}", share=percent(bare, may))

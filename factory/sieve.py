@@ -1,17 +1,26 @@
-"""The sieve: which rows training may see, each dropped row with its reason. Works on one row at a time, so that a million pass."""
+"""The sieve: which rows training may see, each dropped row with its reason. Works on one row at a time, so that a million pass.
+
+Comparing by meaning (curate.same_meaning) works on a batch at a time.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
 from factory.config import Curate
 from factory.duplicates import Duplicates
 from factory.leaks import LeakIndex
+from factory.meaning import Asked, Meanings
 from factory.pii import mask
 from factory.quality import REPEATED, broken, is_language, repetition
 from factory.text import language_share, normalize_text
+
+BATCH = 256  # rows compared by meaning at once
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Sieve:
     items: Mapping[str, str]
     answers: Mapping[str, str] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
+    say: Callable[[str], None] = print
     masked: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
 
@@ -43,7 +53,8 @@ class Sieve:
         items, answers = ({id: self.clean(text) for id, text in texts.items()} for texts in (self.items, self.answers))
         self.masked.clear()
         self.leaks = LeakIndex(items, settings.leak_ngram, settings.leak_share, answers, settings.near_duplicate)
-        self.seen = Duplicates(self.settings.near_duplicate)
+        self.seen = Duplicates(settings.near_duplicate)
+        self.meanings = Meanings(settings.same_meaning, items, answers, self.say) if settings.same_meaning else None
 
     def clean(self, text: str) -> str:
         """Normalized, with personal data masked and counted."""
@@ -53,8 +64,20 @@ class Sieve:
             self.masked.update(kinds)
         return text
 
+    def sift(self, rows: Iterable[tuple[Row, T]]) -> Iterator[tuple[T, str, str]]:
+        """What came with each row, in order, with its reason and detail: two empty texts for one to keep."""
+        left = iter(rows)
+        while part := list(islice(left, BATCH if self.meanings else 1)):
+            found = [self.reason(row) for row, _ in part]
+            if self.meanings:
+                new = [number for number, (reason, _) in enumerate(found) if not reason]
+                for number, said in zip(new, self.meanings.find([_asked(part[n][0]) for n in new]), strict=True):
+                    found[number] = said
+                    self.dropped.update([said[0]] if said[0] else [])
+            yield from ((what, *said) for (_, what), said in zip(part, found, strict=True))
+
     def reason(self, row: Row) -> tuple[str, str]:
-        """(reason, detail) of a row to drop; two empty texts for one to keep."""
+        """(reason, detail) of a row to drop; two empty texts for one to keep. It does not compare by meaning."""
         found = self._reason(row)
         if found[0]:
             self.dropped[found[0]] += 1
@@ -78,6 +101,12 @@ class Sieve:
         if what := self.leaks.find(about, row.answer):
             return "leak", what
         return self.seen.find(row.id, about, row.answer, (row.task, row.asked))
+
+
+def _asked(row: Row) -> Asked:
+    """Questions about one text are compared with each other, other questions with those of their task."""
+    group = (row.task, row.text) if row.asked else (row.task, "")
+    return Asked(row.id, group, row.asked or row.text or row.question, row.answer, row.text or row.question)
 
 
 def languages_of(texts: Iterable[str]) -> tuple[str, ...]:

@@ -109,8 +109,9 @@ def test_nothing_left_after_curate(factory: Factory, toy: Path, tmp_path: Path) 
 
 def test_build_dry_status_and_again(factory: Factory, toy: Path, tmp_path: Path) -> None:
     dry = factory("build", "toy", "--dry")
-    assert dry.code == 0 and [line.split()[:2] for line in dry.out.splitlines()[:2]] == [
+    assert dry.code == 0 and [line.split()[:2] for line in dry.out.splitlines()[:3]] == [
         ["ingest", "run"],
+        ["synthesize", "run"],
         ["curate", "run"],
     ]
     assert "not built yet" in dry.out and not (tmp_path / "runs").exists()
@@ -118,12 +119,13 @@ def test_build_dry_status_and_again(factory: Factory, toy: Path, tmp_path: Path)
     assert built.code == 0 and "6 passages, 12 examples, 3 eval items" in built.out
     dry = factory("build", "toy", "--until", "curate", "--dry", "--set", "curate.min_chars=2")
     assert dry.out.splitlines() == [
-        "ingest    skip    nothing it reads has changed", "curate    run     changed: curate.min_chars",
+        "ingest     skip    nothing it reads has changed", "synthesize skip    nothing it reads has changed",
+        "curate     run     changed: curate.min_chars",
     ]  # fmt: skip
     assert "skipped, nothing it reads has changed" in factory("build", "toy", "--until", "curate").out
     factory("build", "toy", "--until", "curate", "--set", "curate.min_chars=2")
-    again = factory("build", "toy", "--until", "curate", "--dry").out.splitlines()[1]
-    assert again == "curate    run     changed: curate.min_chars"  # --dry says what build would do
+    again = factory("build", "toy", "--until", "curate", "--dry").out.splitlines()[2]
+    assert again == "curate     run     changed: curate.min_chars"  # --dry says what build would do
     status = factory("status", "toy")
     assert status.code == 0 and "12 examples" in status.out and "not built yet" in status.out
     assert "changed" not in status.out  # with the settings that it was built with, all is done
@@ -136,7 +138,7 @@ def test_a_run_remembers_its_source_and_tasks(factory: Factory, toy: Path, tmp_p
         in factory("build", "toy", "--until", "curate", "--source", "mine", "--task", "k-1").out
     )
     again = factory("build", "toy", "--until", "curate")
-    assert again.out.count("skipped") == 2 and str(tmp_path / "mine") in again.out
+    assert again.out.count("skipped") == 3 and str(tmp_path / "mine") in again.out
     assert "6 passages, 6 examples" in factory("build", "toy", "--until", "curate", "--source", "sample").out
 
 

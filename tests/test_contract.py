@@ -13,9 +13,9 @@ from factory.config import load_config
 from factory.domain import Domain, Found, find_domains
 from factory.leaks import LeakIndex
 from factory.models import find_base
+from factory.pipeline import stages
 from factory.records import Document, EvalItem, Example, Passage, read_records
 from factory.stage import Context, run_stages
-from factory.stages import curate, ingest
 from factory.text import squeeze
 
 FOUND = find_domains(ROOT / "domains")
@@ -42,7 +42,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def make(found: Found, run: Path) -> Made:
     """Ingest and curate a domain's own sample into the folder `run`."""
     domain = found.kind(load_config(found.folder / "domain.toml"), found.folder)
-    run_stages([ingest.STAGE, curate.STAGE], Context(domain, run, "", say=lambda text: None))
+    run_stages(stages("curate"), Context(domain, run, "", say=lambda text: None))
     rows = [read_records(run / "curate" / f"{name}.jsonl", Example) for name in ("train", "dev")]
     return Made(
         found.name,

@@ -111,8 +111,8 @@ def test_a_real_package_is_found_after_pip_install(tmp_path: Path) -> None:
     code = (
         "import json\nfrom factory.domain import find_domains, load_domain\n"
         "from factory.stage import Context, run_stages\n"
-        "from factory.stages import curate, ingest\nfrom pathlib import Path\n"
-        "run_stages([ingest.STAGE, curate.STAGE], Context(load_domain('herbs'), Path('runs/herbs/default'), ''))\n"
+        "from factory.pipeline import stages\nfrom pathlib import Path\n"
+        "run_stages(stages('curate'), Context(load_domain('herbs'), Path('runs/herbs/default'), ''))\n"
         "print(json.dumps({name: found.origin for name, found in find_domains().items()}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

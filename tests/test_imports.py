@@ -12,9 +12,9 @@ from conftest import ROOT
 
 LEVELS = [
     ["errors"], ["files", "text", "progress", "pii", "numerals"], ["records", "config", "scorers", "duplicates", "grounding", "quality", "reading"], ["leaks"],
-    ["boxes", "markup", "sheets", "slides", "archives"], ["grids", "epub"], ["layout"], ["paragraphs"], ["pdf"], ["domain", "documents", "structure", "sieve"], ["questions"], ["rules"],
-    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
-    ["sources", "doctor", "proposal"], ["build", "scaffold", "passages"], ["predict", "check", "cleaning", "teaching", "console"], ["cli_data"], ["cli"],
+    ["boxes", "markup", "sheets", "slides", "archives"], ["grids", "epub"], ["layout"], ["paragraphs"], ["pdf"], ["domain", "documents", "structure"], ["questions"], ["rules"],
+    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["store"], ["embedding", "difficulty"], ["meaning", "selection"], ["sieve"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
+    ["sources", "doctor", "proposal", "datafacts"], ["build", "scaffold", "passages", "datarows"], ["predict", "check", "cleaning", "teaching", "console", "datapage"], ["cli_data"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 HEAVY = {"torch", "transformers", "datasets", "gradio", "trl", "peft", "sklearn"}

@@ -318,7 +318,7 @@ Everything = tuple[list[Passage], list[Asked], list[Task]]
 
 def test_every_answer_stands_in_the_passage_word_for_word(everything: Everything) -> None:
     _, rows, tasks = everything
-    assert {row.task for row in rows} == {task.name for task in tasks}
+    assert {row.task for row in rows} == {task.name for task in tasks} - {"ask"}  # a teacher writes those
     for row in rows:
         if row.task != "source" and row.answer not in SILENT.values():
             assert all(line in row.passage.text for line in row.answer.split("\n")), row

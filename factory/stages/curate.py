@@ -1,4 +1,5 @@
-"""curate: normalise, mask personal data, drop what training must not see, and keep some rows back. Every drop has a reason."""
+"""curate: normalise, mask personal data, drop what training must not see, keep some rows back, and of the others the share
+that is wanted. Every drop has a reason."""
 
 from __future__ import annotations
 
@@ -8,8 +9,11 @@ from collections import Counter
 from typing import Any
 
 from factory.config import Curate
+from factory.difficulty import signals
 from factory.errors import FactoryError
+from factory.models import find_base
 from factory.records import EvalItem, Example, read_records, write_records
+from factory.selection import NEEDS_BASE, Candidate, left_out
 from factory.sieve import Row, Sieve, tell
 from factory.stage import Context, Stage
 
@@ -35,14 +39,13 @@ def run(context: Context) -> dict[str, Any]:
     ]
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
     texts = {item.id: domain.task(item.task).parts(item.question)[0] for item in items}
-    sieve = Sieve(settings, texts, {}, (context.config.language,))
+    sieve = Sieve(settings, texts, {}, (context.config.language,), context.say)
     kept: list[Example] = []
     dropped: list[Dropped] = []
-    for example in (_cleaned(example, sieve) for example in examples):
-        text, asked = domain.task(example.task).parts(example.question)
-        reason, detail = sieve.reason(Row(example.id, example.question, example.answer, example.task, text, asked))
+    cleaned = (_cleaned(example, sieve) for example in examples)
+    for example, reason, detail in sieve.sift((_row(context, example), example) for example in cleaned):
         if reason:
-            dropped.append(Dropped(reason, detail, example.task, example.id, example.question, example.answer))
+            dropped.append(_dropped(example, reason, detail))
         else:
             kept.append(example)
     if not kept:
@@ -51,11 +54,18 @@ def run(context: Context) -> dict[str, Any]:
             "Loosen [curate] in domain.toml, or check the documents.",
         )
     train, dev = _split(kept, settings, context.config.seed)
+    if settings.keep < 1:
+        out = _left_out(context, train)
+        dropped += [_dropped(train[number], "not selected", detail) for number, detail in out.items()]
+        sieve.dropped["not selected"] = len(out)
+        train = [example for number, example in enumerate(train) if number not in out]
     write_records(context.out / "train.jsonl", train)
     write_records(context.out / "dev.jsonl", dev)
     write_records(context.out / "dropped.jsonl", dropped)
     reasons = dict(sieve.dropped.most_common())
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "nothing dropped"
+    if settings.keep < 1:
+        said += f"; {settings.keep:.1%} selected by {settings.keep_by}"
     if sieve.masked:
         said += f"; masked {', '.join(f'{count} {kind}' for kind, count in sieve.masked.most_common())}"
     return {
@@ -67,6 +77,30 @@ def run(context: Context) -> dict[str, Any]:
         "masked": dict(sieve.masked.most_common()),
         "per_task": dict(sorted(Counter(row.task for row in train).items())),
     }
+
+
+def _row(context: Context, example: Example) -> Row:
+    text, asked = context.domain.task(example.task).parts(example.question)
+    return Row(example.id, example.question, example.answer, example.task, text, asked)
+
+
+def _dropped(example: Example, reason: str, detail: str) -> Dropped:
+    return Dropped(reason, detail, example.task, example.id, example.question, example.answer)
+
+
+def _left_out(context: Context, train: list[Example]) -> dict[int, str]:
+    """The places of the rows that [curate] keep leaves out; what the base makes of each row goes to signals.jsonl."""
+    settings, config = context.config.curate, context.config
+    hard = [0.0] * len(train)
+    if settings.keep_by in NEEDS_BASE:
+        found = signals(train, config.base, config.sft, context.say)
+        write_records(context.out / "signals.jsonl", found)
+        hard = [signal.difficulty for signal in found]
+    rows = [
+        Candidate(row.id, row.task, context.domain.task(row.task).bare(row.question), difficulty)
+        for row, difficulty in zip(train, hard, strict=True)
+    ]
+    return left_out(rows, settings.keep, settings.keep_by, config.seed, context.say)
 
 
 def _cleaned(example: Example, sieve: Sieve) -> Example:
@@ -97,4 +131,16 @@ def _split(kept: list[Example], settings: Curate, seed: int) -> tuple[list[Examp
     return (train, dev) if train else (kept, [])
 
 
-STAGE = Stage("curate", run, reads=("ingest", "synthesize"), settings=("language", "curate"), version=2)
+def _watches(context: Context) -> dict[str, str]:
+    """The base, where rows are chosen by what it makes of them."""
+    settings, config = context.config.curate, context.config
+    if settings.keep == 1 or settings.keep_by not in NEEDS_BASE:
+        return {}
+    base = find_base(config.base)
+    known = f"{base.sha256 or base.id or base.name} {config.sft.quantization} {config.sft.max_length}"
+    return {"base of the difficulty": known}
+
+
+STAGE = Stage(
+    "curate", run, reads=("ingest", "synthesize"), settings=("language", "curate"), watches=_watches, version=3
+)

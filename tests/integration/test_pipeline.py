@@ -209,7 +209,7 @@ def test_no_pair_leaves_dpo_out_and_the_report_says_so(work: Path, tmp_path: Pat
     done = actions(text)
     assert {stage for stage in STAGES if done[stage] == "run"} >= {"ingest", "prefer", "dpo", "evaluate", "report"}
     assert {done["curate"], done["sft"]} == {"skip"}
-    assert "0 wrong answers make 0 pairs" in text
+    assert "questions asked, 0 pairs" in text
     assert "left out: 0 pairs" in text
     assert not (work / RUN / "dpo/adapter").exists()
     assert "DPO was left out" in (work / RUN / "report/report.html").read_text(encoding="utf-8")

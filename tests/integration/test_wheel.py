@@ -119,12 +119,13 @@ def test_an_installed_wheel_works_from_an_empty_folder(installed: Path, tmp_path
     assert re.search(r"│ cooking .* vertical-factory", told)
     assert re.search(r"│ legal .* vertical-factory", told)
     text = run(installed, cwd, "build", "cooking", "--until", "curate")
-    assert actions(text) == {"ingest": "run", "curate": "run"}
+    assert actions(text) == {"ingest": "run", "synthesize": "run", "curate": "run"}
     assert sorted(path.name for path in cwd.iterdir()) == ["runs"]
     assert (cwd / "runs/cooking/default/curate/manifest.json").exists()
     assert "smollm2-135m-instruct" in run(installed, cwd, "models", "list")
     assert actions(run(installed, cwd, "build", "legal", "--until", "curate", "--dry")) == {
         "ingest": "run",
+        "synthesize": "run",
         "curate": "run",
     }
 

@@ -29,7 +29,7 @@ PRELOADED = [
     "torch", "transformers", "peft", "trl", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "datasets", "sklearn.linear_model",
     "sklearn.model_selection", "sklearn.feature_extraction.text", "rensa", "transformers.models.llama", "factory.cli",
 ]  # fmt: skip
-STAGES = ["ingest", "curate", "sft", "prefer", "dpo", "evaluate", "report", "app"]
+STAGES = ["ingest", "synthesize", "curate", "sft", "prefer", "dpo", "evaluate", "report", "app"]
 
 WORDS = {
     "fruit": "apple pear plum grape melon cherry banana peach lemon olive mango kiwi fig",
