@@ -60,7 +60,8 @@ def clean_file(wish: Wish, say: Say) -> str:
         out = _open(files, wish.output)
         rest = _open(files, wish.dropped) if wish.dropped else None
         sifted = _selected(wish.settings, sieve, say) if wish.settings.keep < 1 else sieve.sift
-        for rows, ((row, cleaned), reason, detail) in enumerate(sifted(_read(wish.rows, sieve, say)), 1):
+        for (row, cleaned), reason, detail in sifted(_read(wish.rows, sieve, say)):
+            rows += 1
             if not reason:
                 kept += 1
                 _write(out, with_turns(row, cleaned))

@@ -16,7 +16,7 @@ from served import Served, served
 from factory.build import run_domain
 from factory.config import Curate
 from factory.datafacts import BARS, histogram, read, sources
-from factory.datapage import DETAILS, KINDS, REASONS, SENTENCES, counted, data_page, gather, percent, render, why
+from factory.datapage import KINDS, REASONS, SENTENCES, counted, data_page, gather, percent, render, why
 from factory.datarows import DROPPED, KEPT, OTHER
 from factory.domain import load_domain
 from factory.files import read_json
@@ -325,14 +325,28 @@ def test_every_detail_of_the_sieve_is_told_in_chinese() -> None:
     ]  # fmt: skip
     for row in rows:
         reason, detail = sieve.reason(row)
-        if row.id != "r/4":
+        if reason:
             assert reason in REASONS, row
             assert reason == "broken text" or re.search(r"[\u4e00-\u9fff]", why(detail, True)), detail
             assert why(detail, False) == detail
         if reason in ("leak", "duplicate", "near-duplicate"):
             named = OTHER.search(detail)
             assert named and (named["item"] or named["row"]) in ("i/1", "i/2", "r/4")
-    assert len(DETAILS) > len(sieve.dropped)
+    assert set(sieve.dropped) == {
+        "leak", "duplicate", "near-duplicate", "too short", "too long", "language", "broken text", "repetition"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "is a part of the question of eval item a b", "shares 61% of its text with eval item a b",
+        "has 50% of its sentences from eval item a b", "asks what eval item a b asks, with the same answer",
+    ],
+)  # fmt: skip
+def test_the_eval_item_of_a_leak_is_found(detail: str) -> None:
+    named = OTHER.search(detail)
+    assert named and named["item"] == "a b" and "评测题 a b " in why(detail, True).replace("相同", " ") + " "
 
 
 @pytest.mark.parametrize(
