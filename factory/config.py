@@ -49,7 +49,7 @@ class Curate:
         0.5  # a long row whose n-grams cover this much of a long eval question (or it of the row) is a leak
     )
     language_share: float = 0.3  # least share of letters that belong to the domain's language
-    same_meaning: float = 0.0  # cosine from which like answers' questions mean the same: 0.9X; 0: not compared
+    same_meaning: float = 0.0  # cosine from which like answers' questions mean the same, e.g. 0.93; 0: not compared
     keep: float = 1.0  # share of each task's training rows that is kept
     keep_by: str = "random"  # how: random, coverage (of meanings), difficulty (arXiv 2308.12032), or a mix of these two
     dev_share: float = 0.06  # share of the rows kept back to choose between the SFT and the DPO adapter

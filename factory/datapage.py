@@ -51,6 +51,9 @@ DETAILS = {  # what curate and the teacher's checks say of a row, in Chinese
     r"the quotation is not in the passage: ((?s:.*))": r"引文不在原文中：\1", r"the passage has no number (.+)": r"原文没有数字 \1",
     r"the passage does not name (.+)": r"原文没有提到 \1", r"(\d+%) of the answer is not in the passage": r"回答中 \1 的文字不在原文中",
 }  # fmt: skip
+ENGLISH = {
+    r"of (.+)": r"much like \1", r"not en": "not English", r"not zh": "not Chinese", r"not en or zh": "neither English nor Chinese",
+}  # fmt: skip
 SENTENCES = {
     "train": (
         "{train} rows go to training and {dev} are kept back (dev); {dropped}.",
@@ -185,8 +188,8 @@ def percent(part: int, whole: int) -> str:
 
 
 def why(detail: str, zh: bool) -> str:
-    """A dropped row's detail in the page's language; as it stands where it is of no known form."""
-    for pattern, words in DETAILS.items() if zh else ():
+    """A dropped row's detail in the page's words; as it stands where it is of no known form."""
+    for pattern, words in (DETAILS if zh else ENGLISH).items():
         if found := re.fullmatch(pattern, detail):
             return found.expand(words)
     return detail

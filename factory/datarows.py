@@ -33,7 +33,7 @@ def _dropped(row: Row, held: Held, known: Mapping[str, Task]) -> Row:
     other = item or (held.asked.get(named["row"] or "") if named else None)
     told = _turn(*other, known.get(task)) | {"item": bool(item)} if other else None
     return {
-        "task": task, "kind": row.get("kind", ""), "detail": veil(row["detail"]), "other": told,
+        "task": task, "kind": row.get("kind", ""), "id": veil(row.get("id") or row.get("passage", "")), "detail": veil(row["detail"]), "other": told,
         **_turn(row["question"], row["answer"], known.get(task)),
     }  # fmt: skip
 

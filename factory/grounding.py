@@ -31,7 +31,12 @@ def unsupported(answer: str, passage: str, question: str, quote: str = "") -> st
     for name in _NAME.findall(answer):
         if name.lower() not in known:
             return f"the passage does not name {name}"
-    size = 2 if cjk_share(answer) > 0.3 else 5
-    said = ngrams(squeeze(answer), size)
-    own = len(said - ngrams(known, size)) / max(1, len(said))
+    own = 1 - known_share(answer, source)
     return f"{own:.0%} of the answer is not in the passage" if own > OWN_WORDS else ""
+
+
+def known_share(text: str, source: str) -> float:
+    """Share of a text's two-letter (Latin: five-letter) runs that stand in the source."""
+    size = 2 if cjk_share(text) > 0.3 else 5
+    said = ngrams(squeeze(text), size)
+    return len(said & ngrams(squeeze(source), size)) / max(1, len(said))

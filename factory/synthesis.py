@@ -15,7 +15,7 @@ from rapidfuzz.fuzz import partial_ratio_alignment
 from factory import kinds
 from factory.duplicates import Duplicates
 from factory.errors import FactoryError
-from factory.grounding import unsupported
+from factory.grounding import known_share, unsupported
 from factory.progress import Progress
 from factory.records import Message, Passage
 from factory.rules import SILENT
@@ -25,6 +25,7 @@ from factory.teacher import Ask, Teacher
 from factory.text import language_share, normalize_text, squeeze
 
 KINDS = tuple(kinds.FORMS)
+MOST_KNOWN = 0.7  # share of a question's words that a passage which does not answer it may have
 
 
 @dataclass(frozen=True)
@@ -185,15 +186,18 @@ def _fault(draft: Draft, language: str) -> tuple[str, str]:
     both = f"{draft.question}\n{draft.answer}"
     if language_share(both, language) < 0.5:
         return "language", f"not {language}"
-    asked = " ".join((draft.question, *draft.before[::2]))
-    if re.search(kinds.POINTS_AT_IT[language], asked, re.IGNORECASE):
+    asked, said = (" ".join((last, *draft.before[at::2])) for at, last in ((0, draft.question), (1, draft.answer)))
+    decline = draft.kind == "decline"
+    if re.search(kinds.POINTS_AT_IT[language], asked if decline else f"{asked} {said}", re.IGNORECASE):
         return "speaks of the passage", ""
-    if draft.kind == "decline":
-        return "", ""
+    if not re.search(kinds.ASKS[language], draft.question, re.IGNORECASE):
+        return "no question", ""
+    if decline:
+        share = known_share(draft.question, draft.passage.text)
+        return ("the passage may answer it", f"has {share:.0%} of its words") if share > MOST_KNOWN else ("", "")
     if squeeze(draft.answer) in squeeze(draft.question):
         return "the answer is in the question", ""
     known = f"{draft.passage.title}\n{draft.passage.meta.get('headings', '')}\n{draft.passage.text}"
-    said = " ".join((draft.answer, *draft.before[1::2]))
     why = unsupported(said, known, "" if draft.kind == "judge" else asked, draft.quote)
     return ("not supported", why) if why else ("", "")
 
