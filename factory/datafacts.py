@@ -82,14 +82,16 @@ def veil(text: str) -> str:
 
 
 def flow(held: Held) -> Row:
-    """Counts of every step, the reasons with the most rows first."""
+    """Counts of every step, the reasons with the most rows first; rows that [curate] keep left out count as unselected."""
+    dropped = reasons(held.dropped)
+    unselected = dropped.pop("not selected", 0)
     split = Counter(document.split == "eval" for document in held.documents)
     return {
         "documents": len(held.documents), "documents_eval": split[True],
         "passages": len(held.passages), "passages_eval": len(held.passages) - len(held.may_train),
         "items": len(held.items), "by_rule": len(held.by_rule), "by_teacher": len(held.by_teacher),
-        "refused": reasons(held.refused), "rows": len(held.by_rule) + len(held.by_teacher), "dropped": reasons(held.dropped),
-        "kept": len(held.train) + len(held.dev), "train": len(held.train), "dev": len(held.dev),
+        "refused": reasons(held.refused), "rows": len(held.by_rule) + len(held.by_teacher), "dropped": dropped,
+        "unselected": unselected, "kept": len(held.train) + len(held.dev), "train": len(held.train), "dev": len(held.dev),
     }  # fmt: skip
 
 

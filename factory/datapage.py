@@ -22,9 +22,11 @@ STAGES = ("ingest", "synthesize", "curate")
 MANY = 0.2  # share of dropped rows or of bare passages from which the page warns
 REASONS = {
     "duplicate": ("duplicate", "重复"), "near-duplicate": ("near duplicate", "近似重复"),
+    "same-meaning": ("same meaning", "同义"), "not selected": ("not selected", "未选入"),
     "leak": ("overlap with the eval set", "与评测集重合"), "too short": ("too short", "过短"), "too long": ("too long", "过长"),
     "language": ("other language", "语言不符"), "broken text": ("broken text", "乱码"), "repetition": ("repeats itself", "内容反复"),
     "not in the form asked for": ("not in the form asked for", "格式不符"),
+    "no question": ("no question", "没有提问"), "the passage may answer it": ("the passage may answer it", "原文可能有答案"),
     "speaks of the passage": ("speaks of the passage", "提到了“原文”本身"),
     "the answer is in the question": ("the answer is in the question", "问题里已有答案"),
     "not supported": ("not supported by the passage", "原文不支持"), "no judgement": ("no judgement", "没有得到判定"),
@@ -44,6 +46,11 @@ DETAILS = {  # what curate and the teacher's checks say of a row, in Chinese
     r"shares (\d+%) of its text with eval item (.+)": r"\1 的文字与评测题 \2 相同",
     r"has (\d+%) of its sentences from eval item (.+)": r"\1 的句子来自评测题 \2",
     r"asks what eval item (.+) asks, with the same answer": r"与评测题 \1 问法不同，问题和答案相同",
+    r"means what eval item (.+) asks \(cosine (.+)\)": r"与评测题 \1 同义（余弦 \2）",
+    r"means what (.+) asks \(cosine (.+)\)": r"与 \1 同义（余弦 \2）", r"random, (.+) kept": r"随机选取，保留 \1",
+    r"difficulty (.+), cosine (.+) with the nearest kept row": r"难度 \1，与最近的保留数据余弦 \2",
+    r"cosine (.+) with the nearest kept row": r"与最近的保留数据余弦 \1", r"difficulty (.+)": r"难度 \1",
+    r"has (\d+%) of its words": r"问题中 \1 的文字在原文里",
     r"same question as (.+)": r"与 \1 的问题相同", r"of (.+)": r"与 \1 近似",
     r"answer of (\d+) characters": r"回答只有 \1 个字符", r"no question": "没有问题", r"(\d+) characters": r"\1 个字符",
     r"not zh": "不是中文", r"not en": "不是英文", r"not en or zh": "不是中文或英文",
@@ -60,6 +67,10 @@ SENTENCES = {
         "{train} 条用于训练，{dev} 条留作开发集；{dropped}。",
     ),
     "dropped": ("{n} of {rows} ({share}) were dropped: {why}", "{rows} 条中剔除了 {n} 条（{share}）：{why}"),
+    "unselected": (
+        "Of what was left, {n} rows more were not selected (curate.keep).",
+        "其余数据中有 {n} 条未被选入（curate.keep）。",
+    ),
     "kept_all": ("none of the {rows} was dropped", "{rows} 条中没有剔除任何一条"),
     "refused": (
         "A teacher wrote {n} examples; {refused} others were refused: {why}.",
@@ -137,7 +148,8 @@ def tell(facts: Row, zh: bool) -> Row:
     """What a reader must know first, in words: how many rows train, leaks, personal data, bare passages; and a tone."""
     lines = [_rows(facts["flow"], zh), *_facts(facts, zh)]
     flow, bare = facts["flow"], facts["coverage"]["bare"]
-    many = sum(flow["dropped"].values()) > MANY * flow["rows"] or bare > MANY * facts["may_train"]
+    thin = bare > MANY * facts["may_train"] and not flow["unselected"]
+    many = sum(flow["dropped"].values()) > MANY * flow["rows"] or thin
     open_data = bool(facts["personal"]) and not facts["masks"]
     return {"lines": lines, "tone": "mixed" if many or open_data or facts["coverage"]["uncut"] else "good"}
 
@@ -154,6 +166,8 @@ def _rows(flow: Row, zh: bool) -> str:
 
 def _facts(facts: Row, zh: bool) -> Iterator[str]:
     flow, bare, may = facts["flow"], facts["coverage"]["bare"], facts["may_train"]
+    if flow["unselected"]:
+        yield _say("unselected", zh, n=f"{flow['unselected']:,}")
     if refused := sum(flow["refused"].values()):
         why = counted(flow["refused"], REASONS, zh)
         yield _say("refused", zh, n=f"{flow['by_teacher']:,}", refused=f"{refused:,}", why=why)

@@ -14,7 +14,8 @@ from factory.records import Example
 KEPT = 12  # kept rows shown
 DROPPED = 3  # dropped rows shown per reason
 OTHER = re.compile(  # the eval item or the row that the detail of a dropped row names
-    r"eval item (?P<item>.+?)(?: asks, with the same answer)?$|^(?:same question as|of) (?!eval item )(?P<row>.+)$"
+    r"eval item (?P<item>.+?)(?: asks(?:, with the same answer| \(cosine [\d.]+\)))?$"
+    r"|^(?:same question as|of|means what) (?!eval item )(?P<row>.+?)(?: asks \(cosine [\d.]+\))?$"
 )
 
 

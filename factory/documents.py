@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from factory import archives, epub, markup, pdf, reading, sheets, slides
 from factory.errors import FactoryError
 from factory.progress import Progress
-from factory.reading import Reading, Skipped, Unreadable
+from factory.readers import archives, epub, markup, pdf, sheets, slides
+from factory.readers import base as reading
+from factory.readers.base import Reading, Skipped, Unreadable
 from factory.records import Document
 from factory.text import normalize_text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from factory.errors import FactoryError
 from factory.progress import Progress
-from factory.reading import Skipped
+from factory.readers.base import Skipped
 from factory.records import Document, Passage, write_records
 from factory.sources import read_source
 from factory.structure import LEAST, cut

@@ -17,7 +17,7 @@ from factory.documents import Folder, read_folder
 from factory.errors import FactoryError
 from factory.files import templates
 from factory.models import BaseModel, find_base
-from factory.reading import Skipped
+from factory.readers.base import Skipped
 from factory.records import Document, Passage
 from factory.structure import cut
 from factory.text import language_share

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from factory import sheets
 from factory.documents import MOST_LETTERS, READERS, Folder, made_documents, read_folder
 from factory.errors import FactoryError
 from factory.files import digest, lock
 from factory.models import home
-from factory.reading import Skipped, Unreadable
+from factory.readers import sheets
+from factory.readers.base import Skipped, Unreadable
 from factory.records import Document
 
 _GIT = re.compile(r"^(https?|ssh|git|file)://|^git@")

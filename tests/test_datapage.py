@@ -343,9 +343,10 @@ def test_every_detail_of_the_sieve_is_told_in_chinese() -> None:
     [
         "is a part of the question of eval item a b", "shares 61% of its text with eval item a b",
         "has 50% of its sentences from eval item a b", "asks what eval item a b asks, with the same answer",
+        "means what eval item a b asks (cosine 0.958)",
     ],
 )  # fmt: skip
-def test_the_eval_item_of_a_leak_is_found(detail: str) -> None:
+def test_the_eval_item_of_a_leak_is_named(detail: str) -> None:
     named = OTHER.search(detail)
     assert named and named["item"] == "a b" and "评测题 a b " in why(detail, True).replace("相同", " ") + " "
 
@@ -370,6 +371,21 @@ def test_histogram_counts_every_value_once(values: list[int], zero: bool) -> Non
     assert found and sum(bar["count"] for bar in found["bars"]) == len(values) and len(found["bars"]) <= BARS + 1
     assert found["open"] == (max(values) > found["bars"][-1]["high"]) and found["longest"] == max(values)
     assert histogram([]) is None
+
+
+def test_rows_that_were_not_selected_are_no_fault(shop: Shop) -> None:
+    words = "cups pots lids trays spoons kettles sieves tins sacks scales".split()
+    folder = shop(texts=("\n".join(f"{word.title()}, where? => {word.upper() * 3}." for word in words),))
+    toml = folder / "domain.toml"
+    toml.write_text(toml.read_text(encoding="utf-8") + "keep = 0.3\n", encoding="utf-8")
+    page, told = data_page("shop", "default", quiet)
+    found = values()
+    assert found["flow"]["unselected"] == 7 and found["flow"]["dropped"] == {} and found["told"]["tone"] == "good"
+    assert "7 rows more were not selected" in told and len(found["shown"]["not selected"]) == DROPPED
+    assert "not selected" in plain(page.read_text(encoding="utf-8"))
+    assert why("difficulty 0.9, cosine 0.812 with the nearest kept row", True) == "难度 0.9，与最近的保留数据余弦 0.812"
+    named = OTHER.search("means what doc 1#0/faq/2 asks (cosine 0.960)")
+    assert named and named["row"] == "doc 1#0/faq/2"
 
 
 def test_small_words() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from papers import pdf
 
-from factory import documents, reading
+from factory import documents
 from factory.documents import Unreadable, read_documents, read_folder
 from factory.errors import FactoryError
+from factory.readers import base as reading
 from factory.structure import blocks
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"

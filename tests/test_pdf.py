@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from papers import pdf
 
-from factory import paragraphs
-from factory.boxes import Box, Line, Page, Run
-from factory.paragraphs import Habits
-from factory.pdf import read_pdf
-from factory.reading import Skipped
+from factory.readers import paragraphs
+from factory.readers.base import Skipped
+from factory.readers.boxes import Box, Line, Page, Run
+from factory.readers.paragraphs import Habits
+from factory.readers.pdf import read_pdf
 from factory.structure import blocks
 
 WIDE = "A long line of a paragraph that goes to the right edge of the page and on, see"

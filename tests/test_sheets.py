@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from factory import reading, sheets
 from factory.documents import read_folder
-from factory.reading import Skipped, Unreadable
-from factory.sheets import read_csv, read_json, read_jsonl, read_parquet, read_rows
+from factory.readers import base as reading
+from factory.readers import sheets
+from factory.readers.base import Skipped, Unreadable
+from factory.readers.sheets import read_csv, read_json, read_jsonl, read_parquet, read_rows
 
 Rows = list[dict[str, Any]]
 

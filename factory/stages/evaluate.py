@@ -28,8 +28,8 @@ def run(context: Context) -> dict[str, Any]:
     for name, baseline in BASELINES.items():
         _judge_baseline(context, name, baseline, train, items)
 
-    scores = {name: _scores(context, name) for name in ["base", *adapters, *BASELINES]}
-    on_dev = {name: _scores(context, f"{name}.dev") for name in adapters if dev}
+    scores = {name: scores_of(context, name) for name in ["base", *adapters, *BASELINES]}
+    on_dev = {name: scores_of(context, f"{name}.dev") for name in adapters if dev}
     chosen_on = {name: summarize(rows, context.config.evaluate.resamples)["mean"] for name, rows in on_dev.items()}
     best = max(adapters, key=lambda name: (chosen_on[name]["score"], name == "sft")) if chosen_on else "sft"
     scores["best"] = scores[best]
@@ -51,29 +51,33 @@ def _as_item(context: Context, example: Example) -> EvalItem:
 
 
 def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], adapters: list[str]) -> None:
-    """Every model answers what it has not answered yet: the eval items, and each adapter the dev rows too."""
-    base = read_json(context.input("sft") / "base.json")
+    """Every model answers the eval items, and each adapter the dev rows too."""
     for name in ["base", *adapters]:
-        files = {name: items} | ({f"{name}.dev": dev} if dev and name != "base" else {})
-        missing = {file: rows for file, rows in files.items() if not _path(context, file).exists()}
-        if not missing:
-            continue
-        adapter = context.input(name) / "adapter" if name != "base" else None
-        model, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
-        together = [item for rows in missing.values() for item in rows]  # one pass: fuller batches
-        answers = iter(
-            answer(
-                model,
-                tokenizer,
-                [Question(item.prompt, context.domain.task(item.task)) for item in together],
-                batch=context.config.evaluate.batch,
-                stop=base["stop"],
-                no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
-                progress=Progress(context.say, f"evaluate {name}", len(together)),
-            )
+        answer_files(context, name, {name: items} | ({f"{name}.dev": dev} if dev and name != "base" else {}))
+
+
+def answer_files(context: Context, model: str, files: dict[str, list[EvalItem]]) -> None:
+    """The base, or the adapter of the stage `model`, answers the items of each file of predictions that is not there yet."""
+    missing = {file: rows for file, rows in files.items() if not _path(context, file).exists()}
+    if not missing:
+        return
+    base = read_json(context.input("sft") / "base.json")
+    adapter = context.input(model) / "adapter" if model != "base" else None
+    loaded, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
+    together = [item for rows in missing.values() for item in rows]  # one pass: fuller batches
+    answers = iter(
+        answer(
+            loaded,
+            tokenizer,
+            [Question(item.prompt, context.domain.task(item.task)) for item in together],
+            batch=context.config.evaluate.batch,
+            stop=base["stop"],
+            no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
+            progress=Progress(context.say, f"{context.stage} {model}", len(together)),
         )
-        for file, rows in missing.items():
-            _judge(context, file, rows, list(islice(answers, len(rows))))
+    )
+    for file, rows in missing.items():
+        _judge(context, file, rows, list(islice(answers, len(rows))))
 
 
 def _path(context: Context, name: str) -> Path:
@@ -111,7 +115,8 @@ def _judge_baseline(context: Context, name: str, baseline: Any, train: list[Exam
     _judge(context, name, items, [answers[item.id] for item in items])
 
 
-def _scores(context: Context, name: str) -> Scores:
+def scores_of(context: Context, name: str) -> Scores:
+    """The scores of a file of predictions, by task."""
     by_task: dict[str, list[float]] = defaultdict(list)
     for row in read_records(_path(context, name), Prediction):
         by_task[row.task].append(row.score)

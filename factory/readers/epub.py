@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from factory.markup import body_of, heading, soup_of
-from factory.reading import Reading, Unreadable, office, plain, whole
+from factory.readers.base import Reading, Unreadable, office, plain, whole
+from factory.readers.markup import body_of, heading, soup_of
 
 _POINTS = {"pt": 1.0, "px": 0.75, "em": 12.0, "rem": 12.0, "%": 0.12}
 

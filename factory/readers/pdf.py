@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from factory.boxes import Box, Page, Run
-from factory.paragraphs import to_markdown
-from factory.reading import Reading, Skipped, Unreadable, whole
+from factory.readers.base import Reading, Skipped, Unreadable, whole
+from factory.readers.boxes import Box, Page, Run
+from factory.readers.paragraphs import to_markdown
 
 SCANNED = "scanned: a picture without text (run an OCR program on it first)"
 _SPACE = 0.2  # sizes of a letter: a wider gap parts words

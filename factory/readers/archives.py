@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from factory import reading
-from factory.reading import Unreadable
+from factory.readers import base as reading
+from factory.readers.base import Unreadable
 
 MOST_MEMBERS = 50_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from factory.reading import Reading, office, table, unmarked, whole
+from factory.readers.base import Reading, office, table, unmarked, whole
 
 
 def read_pptx(data: bytes) -> Reading:

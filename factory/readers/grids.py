@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from factory.boxes import Box, Page, Run, Table, joined_run, rows, said
+from factory.readers.boxes import Box, Page, Run, Table, joined_run, rows, said
 
 MOST_RULES = 3000  # of one page: more are a drawing
 _NEAR = 2.5  # points: two rules that are closer touch

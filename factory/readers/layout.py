@@ -7,8 +7,8 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 
-from factory.boxes import Box, Line, Page, Run, Table, joined_run, line_of, overlap, rows
-from factory.grids import aligned, ruled
+from factory.readers.boxes import Box, Line, Page, Run, Table, joined_run, line_of, overlap, rows
+from factory.readers.grids import aligned, ruled
 
 _BULLET = re.compile(
     r"^(?:[-*•·●○▪◦–■□➢✓]|[(（]?[\divxa-z]{1,3}[.)）、．]|第?[一二三四五六七八九十百\d]+[条章节、.]?)$"

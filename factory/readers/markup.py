@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from factory.reading import Reading, lines_of, office, plain, unmarked, whole
+from factory.readers.base import Reading, lines_of, office, plain, unmarked, whole
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup

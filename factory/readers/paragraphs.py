@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from factory.boxes import Line, Page, Run, Table, rows
-from factory.layout import arranged, far_edge
-from factory.reading import table, unmarked
+from factory.readers.base import table, unmarked
+from factory.readers.boxes import Line, Page, Run, Table, rows
+from factory.readers.layout import arranged, far_edge
 
 _LARGER = 1.12  # times the size of the body: a heading
 _LONGEST = 80  # letters of a heading

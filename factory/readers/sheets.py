@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from factory import reading
-from factory.reading import Reading, Skipped, Unreadable, lines_of, office, plain, table, whole
+from factory.readers import base as reading
+from factory.readers.base import Reading, Skipped, Unreadable, lines_of, office, plain, table, whole
 
 Row = Mapping[str, Any]
 TEXT = "text content body passage context document article 正文 内容 文本 全文".split()
