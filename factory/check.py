@@ -205,8 +205,9 @@ def _rows(made: Made) -> Iterator[Finding]:
     for reason, count in made.dropped.most_common():
         level = "warning" if count > 0.2 * every else "note"
         todo = {
-            "leak": "They share text with eval items.", "language": "They are in another language.",
+"leak": "They share text with eval items.", "language": "They are in another language.",
             "duplicate": "The same question twice.", "near-duplicate": "Nearly the same question: see curate.near_duplicate.",
+            "broken text": "A file was read in a wrong encoding: save it as UTF-8.", "repetition": "They go round in circles.",
         }.get(reason, "See [curate] in domain.toml.")  # fmt: skip
         yield Finding(level, f"{count} of {every} rows are dropped as {reason}.", todo)
 
