@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os.path
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -128,7 +129,7 @@ def histogram(values: Sequence[int], zero: bool = False) -> Row | None:
     if not values:
         return None
     ordered = sorted(values)
-    high = max(ordered[int(0.98 * (len(ordered) - 1))], int(zero and ordered[-1] > 0))
+    high = max(_at(ordered, 0.98), int(zero and ordered[-1] > 0))
     base = 1 if zero and ordered[0] == 0 and high >= BARS else 0
     low = 1 if base else ordered[0]
     step = next(step for step in _steps() if high // step - low // step < BARS)
@@ -141,8 +142,13 @@ def histogram(values: Sequence[int], zero: bool = False) -> Row | None:
         bars.insert(0, {"low": 0, "high": 0, "count": counts[-1]})
     return {
         "bars": bars, "open": ordered[-1] > bars[-1]["high"], "most": max(bar["count"] for bar in bars), "step": step,
-        "n": len(ordered), "median": _median(ordered), "long": ordered[int(0.95 * (len(ordered) - 1))], "longest": ordered[-1],
+        "n": len(ordered), "median": _median(ordered), "long": _at(ordered, 0.95), "longest": ordered[-1],
     }  # fmt: skip
+
+
+def _at(ordered: Sequence[int], share: float) -> int:
+    """The value that this share of the values does not pass (nearest rank)."""
+    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def _steps() -> Iterator[int]:

@@ -354,7 +354,8 @@ def test_the_eval_item_of_a_leak_is_named(detail: str) -> None:
 @pytest.mark.parametrize(
     ("values", "zero", "bars"),
     [
-        ([0, 0, 0, 50], True, [(0, 0, 3), (1, 1, 1)]),
+        ([0] * 99 + [50], True, [(0, 0, 99), (1, 1, 1)]),
+        ([16, 27], False, [(n, n, int(n in (16, 27))) for n in range(16, 28)]),
         ([1, 2, 2], False, [(1, 1, 1), (2, 2, 2)]),
         ([0] + [5] * 9 + [30] * 10, True, [(0, 0, 1), (1, 5, 9), (6, 10, 0), (11, 15, 0), (16, 20, 0), (21, 25, 0), (26, 30, 10)]),
     ],
