@@ -17,7 +17,10 @@ PERMUTATIONS, BANDS = 63, 21  # three to a band: texts with half of their shingl
 SHORT = 12  # letters of an answer up to which it says little about the question
 LIKE_ANSWER = 0.6  # similarity from which two answers say the same
 MOST_CANDIDATES = 200  # compared for one row: a set phrase that thousands share does not stop the work
-_NEGATION = re.compile(r"[不没否勿]|未(?!来)|无(?!论)|非(?!常)|(?<![分特区类个级性辨差])别(?![的人名])|\b(?:not|no|never|without|cannot|non|un\w+)\b|n['’]t\b", re.IGNORECASE)
+_NEGATION = re.compile(
+    r"[不没否勿]|未(?!来)|无(?!论)|非(?!常)|(?<![分特区类个级性辨差])别(?![的人名])|\b(?:not|no|never|without|cannot|non|un\w+)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 
 
 class Duplicates:
@@ -74,7 +77,19 @@ def same_meaning(one: tuple[str, str], other: tuple[str, str], like: float) -> b
         return False
     if len(short) <= SHORT:
         return short == long or (len(short) > 3 and short in long) or ratio(short, long) >= 80
-    return ratio(short, long) >= 100 * LIKE_ANSWER
+    return ratio(short, long) >= 100 * LIKE_ANSWER and not _told_apart(one, other)
+
+
+def _told_apart(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether words that only one of the questions has stand in its own answer alone: 军事 here, 商业 there."""
+    from rapidfuzz.distance import Indel
+
+    for step in Indel.opcodes(one[0], other[0]):
+        mine, its = one[0][step.src_start : step.src_end], other[0][step.dest_start : step.dest_end]
+        for word, own, their in ((mine, one[1], other[1]), (its, other[1], one[1])):
+            if step.tag != "equal" and len(word) >= 2 and word in own and word not in their:
+                return True
+    return False
 
 
 def turning_points(text: str, answer: str = "") -> tuple[float, ...]:

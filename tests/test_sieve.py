@@ -10,6 +10,7 @@ import pytest
 
 from factory.cleaning import Wish, clean_file
 from factory.config import Curate
+from factory.duplicates import Duplicates
 from factory.pii import find, mask
 from factory.sieve import Row, Sieve, languages_of
 
@@ -86,3 +87,13 @@ def test_languages_are_those_of_the_eval_items() -> None:
     sieve = Sieve(Curate(), {}, languages=("zh",))
     assert sieve.reason(Row("a", "Что такое договор?", "Соглашение сторон."))[0] == "language"
     assert sieve.reason(Row("b", "合同法 contract 是什么？", "是规定合同的法律。"))[0] == ""
+
+
+def test_a_word_that_question_and_answer_both_change_makes_another_question() -> None:
+    seen = Duplicates(0.8)
+    crime = "为境外的机构、组织、人员窃取、刺探、收买、非法提供{}秘密"
+    assert seen.find("a", crime.format("军事"), "为境外窃取、刺探、收买、非法提供军事秘密") == ("", "")
+    assert seen.find("b", crime.format("商业"), "为境外窃取、刺探、收买、非法提供商业秘密") == ("", "")
+    assert (
+        seen.find("c", crime.format("军事") + "的", "为境外窃取、刺探、收买、非法提供军事秘密罪")[0] == "near-duplicate"
+    )
