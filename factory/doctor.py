@@ -40,8 +40,8 @@ def findings() -> Iterator[tuple[bool, str]]:
         else:
             yield False, f"{package} is missing, needed for: {commands}. pip install vertical-factory"
     for package, (extra, use) in OPTIONAL.items():
-        here = f"{package} {version(package)}" if importlib.util.find_spec(package) else f"without {package}"
-        yield True, f"{here} (only for: {use}; pip install 'vertical-factory[{extra}]')"
+        found = f"{package} {version(package)}" if importlib.util.find_spec(package) else f"without {package}"
+        yield True, f"{found} (only for: {use}; pip install 'vertical-factory[{extra}]')"
     git = shutil.which("git")
     yield bool(git), "git" if git else "git is missing, needed for: build --source GIT_URL@COMMIT"
     for line in inspect_machine().lines():

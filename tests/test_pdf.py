@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import random
 import re
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from papers import pdf
+from PIL import Image, ImageDraw, ImageFont
 
-from factory.readers import paragraphs
-from factory.readers.base import Skipped
+from factory.readers import paragraphs, scan
 from factory.readers.boxes import Box, Line, Page, Run
 from factory.readers.paragraphs import Habits
 from factory.readers.pdf import read_pdf
@@ -156,11 +157,31 @@ def test_a_frame_around_a_text_is_no_table() -> None:
     assert parts(text_of(made)) == [f"{WIDE} ends.", f"{WIDE} Ends."]
 
 
-def test_scanned_pages_are_named_and_blank_ones_are_not() -> None:
+@pytest.mark.parametrize(("installed", "said"), [(True, "OCR finds no text"), (False, "vertical-factory[ocr]")])
+def test_scanned_pages_are_named_and_blank_ones_are_not(
+    installed: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "can_read", lambda: installed)
+    monkeypatch.setattr(scan, "read_page", lambda page: [])
     written = page(*lines(72, 700, WIDE, "ends."))
     made = read_pdf(pdf(written, b"", PICTURE, written))
-    assert made.left_out == [Skipped("page 3", "scanned: a picture without text (run an OCR program on it first)")]
+    assert [skipped.name for skipped in made.left_out] == ["page 3"] and said in made.left_out[0].reason
     assert "<!-- page 4 -->" in made.texts[""]
+
+
+def test_a_scanned_page_is_read_by_ocr() -> None:
+    """A picture of two paragraphs below a heading, with the words of a page beside it."""
+    picture = Image.new("RGB", (1240, 1754), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.text((120, 120), "Storing green tea", font=ImageFont.load_default(72), fill="black")
+    told = ["Keep it in a tin, away from light and spices.", "It lasts for 18 months in a dry place."]
+    for number, text in enumerate(told):
+        draw.text((120, 320 + 160 * number), text, font=ImageFont.load_default(40), fill="black")
+    file = io.BytesIO()
+    picture.save(file, "PDF", resolution=150)
+    made = read_pdf(file.getvalue())
+    assert made.left_out == [] and "# Storing green tea" in made.texts[""]
+    assert all(text in made.texts[""] for text in told)
 
 
 def line(text: str, right: float, top: float, left: float = 72) -> Line:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from factory.readers import scan
 from factory.readers.base import Reading, Skipped, Unreadable, whole
 from factory.readers.boxes import Box, Page, Run
 from factory.readers.paragraphs import to_markdown
 
-SCANNED = "scanned: a picture without text (run an OCR program on it first)"
 _SPACE = 0.2  # sizes of a letter: a wider gap parts words
 _GAP, _WIDE_GAP = 0.75, 1.2  # a wider one, without and with a space in it, parts columns
 _IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
@@ -27,7 +27,10 @@ _RADICALS = dict(
 
 
 def read_pdf(data: bytes) -> Reading:
-    """Text below `<!-- page N -->`; pages that are pictures are named. Raises Unreadable where all of them are."""
+    """Text below `<!-- page N -->`; pages that are pictures are read by OCR where that is installed, else named.
+
+    Raises Unreadable where there is no text at all.
+    """
     import pypdfium2
 
     try:
@@ -36,17 +39,20 @@ def read_pdf(data: bytes) -> Reading:
         raise Unreadable("a PDF with a password" if "assword" in str(error) else "broken PDF") from error
     try:
         pages = [_page(page) for page in document]
+        scans = [number for number, page in enumerate(pages) if _letters(page) < 10 and page.pictures]
+        for number in scans if scan.can_read() else ():
+            pages[number] = replace(pages[number], runs=scan.read_page(document[number]))
     finally:
         document.close()
-    letters = [sum(len(run.text) for run in page.runs) for page in pages]
-    if sum(letters) < 10 * len(pages):
-        raise Unreadable(SCANNED)
-    scanned = [
-        Skipped(f"page {number}", SCANNED)
-        for number, (page, count) in enumerate(zip(pages, letters, strict=True), 1)
-        if count < 10 and page.pictures
-    ]
-    return whole(to_markdown(pages), scanned)
+    if sum(map(_letters, pages)) < 10 * len(pages):
+        raise Unreadable(scan.why_not())
+    return whole(
+        to_markdown(pages), [Skipped(f"page {n + 1}", scan.why_not()) for n in scans if _letters(pages[n]) < 10]
+    )
+
+
+def _letters(page: Page) -> int:
+    return sum(len(run.text) for run in page.runs)
 
 
 def _page(page: Any) -> Page:
