@@ -7,6 +7,7 @@ finished work can be played again with no network. The key comes from the enviro
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -68,6 +69,7 @@ class Teacher:
     told: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    key: str = field(default="", repr=False)  # empty: from the environment
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -140,7 +142,7 @@ class Teacher:
 
         with self._lock:
             if self._client is None:
-                key = os.environ.get(KEY) or os.environ.get("OPENAI_API_KEY") or "none"
+                key = self.key or _key()
                 self._client = openai.OpenAI(base_url=self.address, api_key=key, max_retries=5, timeout=900)
         schema = {"name": ask.form.__name__, "schema": ask.form.model_json_schema(), "strict": False}
         try:
@@ -178,6 +180,10 @@ _HINTS = {
 }
 
 
+def _key() -> str:
+    return os.environ.get(KEY) or os.environ.get("OPENAI_API_KEY") or "none"
+
+
 def _first(text: str) -> str:
     return text.strip().splitlines()[0][:200] if text.strip() else "no reason given"
 
@@ -195,8 +201,8 @@ def open_teacher(where: str, model: str = "", limits: Limits | None = None) -> I
             raise FactoryError(
                 f"The teacher's file {where} does not exist.", "Give a GGUF file or an address that ends in /v1."
             )
-        with _served(path, limits) as address:
-            yield Teacher(address, model or f"{path.name}-{sha256(path)[:12]}", limits)
+        with _served(path, limits) as (address, key):
+            yield Teacher(address, model or f"{path.name}-{sha256(path)[:12]}", limits, key=key)
         return
     if not where.startswith(("http://", "https://")):
         raise FactoryError(
@@ -210,9 +216,8 @@ def _first_model(address: str) -> str:
 
     path = home() / "teacher" / "addresses.json"
     known: dict[str, str] = read_json(path) if path.exists() else {}
-    key = os.environ.get(KEY) or os.environ.get("OPENAI_API_KEY") or "none"
     try:
-        models = openai.OpenAI(base_url=address, api_key=key, max_retries=5, timeout=20).models.list().data
+        models = openai.OpenAI(base_url=address, api_key=_key(), max_retries=5, timeout=20).models.list().data
     except openai.APIError as error:
         if address in known:
             return known[address]
@@ -228,8 +233,8 @@ def _first_model(address: str) -> str:
 
 
 @contextmanager
-def _served(path: Path, limits: Limits) -> Iterator[str]:
-    """llama.cpp's server inside this process, on 127.0.0.1 and a free port."""
+def _served(path: Path, limits: Limits) -> Iterator[tuple[str, str]]:
+    """Address and key of llama.cpp's server inside this process, on 127.0.0.1 and a free port."""
     try:
         import xllamacpp
     except ModuleNotFoundError as error:
@@ -239,11 +244,14 @@ def _served(path: Path, limits: Limits) -> Iterator[str]:
     params.n_parallel = limits.concurrency
     params.n_ctx = 4096 * limits.concurrency
     params.hostnames = ["127.0.0.1"]
+    params.verbosity = 0
+    key = secrets.token_urlsafe()
+    params.api_keys = [key]
     params.port = _free_port()
     params.cpuparams.n_threads = os.cpu_count() or 2
     server = xllamacpp.Server(params)
     try:
-        yield f"{server.listening_address}/v1"
+        yield f"{server.listening_address}/v1", key
     finally:
         del server
 
