@@ -100,3 +100,33 @@ def data(
 
     page, told = data_page(domain, run, say)
     say(f"{told}\nData: {page}")
+
+
+@app.command()
+def curve(
+    domain: Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")],
+    shares: Annotated[str, typer.Option(help="Shares of the training rows.")] = "0.05,0.1,0.25,0.5,1",
+    by: Annotated[str, typer.Option(help="How rows are selected: coverage, difficulty or mix.")] = "coverage",
+    run: Annotated[str, typer.Option(help="Name of the run whose data it takes.")] = "default",
+    source: Annotated[str, typer.Option(help="Folder of documents (or GIT_URL@COMMIT).")] = "",
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, e.g. sft.epochs=1; may be repeated.")
+    ] = None,
+) -> None:
+    """Draw the learning curve: SFT on shares of the rows, selected against random, each with the full set's steps.
+
+    It takes as long as two trainings for each share below 1, and one more; broken off, it goes on where it was.
+
+    Example: factory curve cooking --shares 0.1,0.5,1 --by mix
+    """
+    from factory.build import Order
+    from factory.curve import Wish, draw
+    from factory.errors import FactoryError
+
+    try:
+        parts = [float(part) for part in shares.replace(",", " ").split()]
+    except ValueError as error:
+        raise FactoryError(f"--shares {shares} is no list of numbers.", "Example: --shares 0.1,0.5,1") from error
+    folder = draw(Wish(Order(domain, run, source, task, settings), parts, by), say)
+    say(f"\nCurve: {folder / 'curve.html'}")

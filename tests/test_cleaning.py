@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import vectors
 
 from factory.cleaning import Wish, clean_file
 from factory.config import Curate, curate_settings
@@ -98,3 +99,15 @@ def test_settings_by_key(tmp_path: Path) -> None:
         curate_settings(["sft.epochs=1"])
     with pytest.raises(FactoryError, match=r"unknown key 'curate\.mask'"):
         curate_settings(["curate.mask=1"])
+
+
+def test_a_share_of_the_rows_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors.use(monkeypatch)
+    asked = ["How is tea made?", "Where do whales sleep?", "Who paints fences?", "When does snow melt?"]
+    rows = [{"id": str(n), "prompt": text, "completion": f"Answer {n}."} for n, text in enumerate(asked)]
+    for by in ("random", "coverage"):
+        told, kept, dropped = clean(tmp_path, rows, keep=0.5, keep_by=by)
+        assert told == "4 rows: 2 kept; 2 not selected"
+        assert len(kept) == 2 and {row["reason"] for row in dropped} == {"not selected"}
+    with pytest.raises(FactoryError, match="needs a base model"):
+        clean(tmp_path, rows, keep=0.5, keep_by="difficulty")

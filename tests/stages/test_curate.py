@@ -7,9 +7,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import vectors
+from tiny import tiny_model
 
-from factory.config import Config, Curate
+from factory.config import Config, Curate, Sft
 from factory.domain import Domain, Task
 from factory.errors import FactoryError
 from factory.records import EvalItem, Example, read_records, write_records
@@ -169,3 +172,56 @@ def test_questions_about_one_passage_are_no_duplicates_and_its_wording_is_no_lea
     curate.run(Context(Court(Config("court", "C", "zh", "x"), tmp_path), tmp_path, "curate"))
     assert dropped(tmp_path) == {"r2": "duplicate", "r4": "near-duplicate", "r5": "leak", "r6": "leak"}
     assert kept(tmp_path) == ["r0", "r1", "r3"]
+
+
+def details(tmp_path: Path, reason: str) -> list[str]:
+    lines = (tmp_path / "curate" / "dropped.jsonl").read_text(encoding="utf-8").split("\n")
+    return [found["detail"] for line in lines if line for found in [json.loads(line)] if found["reason"] == reason]
+
+
+def test_a_share_of_each_task_is_kept_and_the_dev_rows_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors.use(monkeypatch)
+    rows = [row(number, distinct(number), task="free" if number < 20 else "charge") for number in range(100)]
+    whole = run(tmp_path, rows, dev_share=0.1)
+    dev = (tmp_path / "curate" / "dev.jsonl").read_bytes()
+    before = whole["per_task"]
+    for by in ("random", "coverage"):
+        told = run(tmp_path, rows, dev_share=0.1, keep=0.25, keep_by=by)
+        assert (tmp_path / "curate" / "dev.jsonl").read_bytes() == dev
+        assert told["per_task"] == {task: round(count / 4) for task, count in before.items()}
+        assert told["dropped"] == {"not selected": whole["train"] - told["train"]}
+        assert f"{told['dropped']['not selected']} not selected; 25.0% selected by {by}" in told["note"]
+        assert len(details(tmp_path, "not selected")) == told["dropped"]["not selected"]
+        assert not (tmp_path / "curate" / "signals.jsonl").exists()
+
+
+def test_difficulty_is_measured_with_the_base_and_kept(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+    rows = [row(number, distinct(number)) for number in range(10)]
+    config = Config(
+        "court",
+        "C",
+        "zh",
+        str(base),
+        curate=Curate(keep=0.5, keep_by="difficulty", dev_share=0.0),
+        sft=Sft(quantization="none"),
+    )
+    write_records(tmp_path / "ingest" / "examples.jsonl", rows)
+    write_records(tmp_path / "ingest" / "eval.jsonl", [])
+    write_records(tmp_path / "synthesize" / "examples.jsonl", [])
+    context = Context(Court(config, tmp_path), tmp_path, "curate")
+    told = curate.run(context)
+    found = [json.loads(line) for line in (tmp_path / "curate" / "signals.jsonl").read_text("utf-8").splitlines()]
+    assert told["train"] == 5 and len(found) == 10
+    assert found[0].keys() == {"id", "task", "loss", "loss_alone", "difficulty", "perplexity"}
+    assert all(detail.startswith("difficulty ") for detail in details(tmp_path, "not selected"))
+    assert curate.STAGE.watches(context), "the base decides which rows are kept"
+    assert run(tmp_path, rows)["train"] == 10
+
+
+def test_same_meaning_is_dropped_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors.use(monkeypatch, lambda texts: np.ones((len(texts), 1), dtype=np.float32))
+    told = run(
+        tmp_path, [row(0, distinct(0)), row(1, distinct(1)), row(2, distinct(2), answer="抢劫")], same_meaning=0.9
+    )
+    assert dropped(tmp_path) == {"r1": "same-meaning"} and told["dropped"] == {"same-meaning": 1}
