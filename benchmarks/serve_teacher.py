@@ -1,6 +1,6 @@
 """Serve a GGUF file at an OpenAI-compatible address on this machine, as a teacher to measure with.
 
-    python benchmarks/serve_teacher.py MODEL.gguf --port 8080 --threads 2 --slots 2
+python benchmarks/serve_teacher.py MODEL.gguf --port 8080 --threads 2 --slots 2
 """
 
 from __future__ import annotations

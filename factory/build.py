@@ -20,7 +20,11 @@ from factory.stage import Context, Decision, Say, Stage, decide, run_stages
 
 RUNS = Path("runs")
 
-NO_TEACHER = 'synthesize.teacher=""'  # a setting
+QUICK = [
+    'synthesize.teacher=""',
+    'curate.keep_by="random"',
+    "curate.same_meaning=0",
+]  # for a look: no model is loaded or asked
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def plan_training(
     """
     chain, context, notes = prepare(replace(order, until="curate"))
     if any(decision.action != "skip" for decision in decide(chain, context, [])):
-        chain, context, _ = prepare(replace(order, until="curate", settings=[*notes["settings"], NO_TEACHER]))
+        chain, context, _ = prepare(replace(order, until="curate", settings=[*notes["settings"], *QUICK]))
     config = replace(context.config, base=base or context.config.base)
     where = other_machine(machine) if machine else inspect_machine()
     with tempfile.TemporaryDirectory() as scratch:

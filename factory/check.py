@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.build import NO_TEACHER, Order, prepare
+from factory.build import QUICK, Order, prepare
 from factory.domain import Domain, load_domain
 from factory.errors import FactoryError
 from factory.files import read_json
@@ -70,7 +70,7 @@ def _findings(name: str, source: str) -> Iterator[Finding]:
 
 def _make(name: str, source: str) -> Made:
     """Run ingest and curate in a folder that vanishes; no teacher is asked."""
-    chain, context, _ = prepare(Order(name, source=source, settings=[NO_TEACHER], until="curate"))
+    chain, context, _ = prepare(Order(name, source=source, settings=QUICK, until="curate"))
     with tempfile.TemporaryDirectory() as scratch:
         context = Context(context.domain, Path(scratch), "", context.source, say=lambda text: None)
         run_stages(chain, context)

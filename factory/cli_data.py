@@ -91,14 +91,20 @@ def synthesize(
 def data(
     domain: Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")],
     run: Annotated[str, typer.Option(help="Name of the run: runs/DOMAIN/RUN.")] = "default",
+    source: Annotated[str, typer.Option(help="Folder of documents (or GIT_URL@COMMIT).")] = "",
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, e.g. curate.keep=0.2; may be repeated.")
+    ] = None,
 ) -> None:
     """Show a run's training data on one HTML page: counts of every step, what was left out and why, samples.
 
     Brings the run up to date until curate. Example: factory data cooking
     """
+    from factory.build import Order
     from factory.datapage import data_page
 
-    page, told = data_page(domain, run, say)
+    page, told = data_page(Order(domain, run, source, task, settings), say)
     say(f"{told}\nData: {page}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,10 @@ SENTENCES = {
 }
 
 
-def data_page(domain: str, run: str, say: Say) -> tuple[Path, str]:
+def data_page(order: Order, say: Say) -> tuple[Path, str]:
     """Bring a run up to date until curate and write its data.html; the page's path and what it says on top."""
-    folder = build_run(Order(domain, run, until="curate"), say)
-    values = gather(run_domain(domain, run), folder)
+    folder = build_run(replace(order, until="curate"), say)
+    values = gather(run_domain(order.domain, order.run), folder)
     page = folder / "data.html"
     write_text(page, render(values))
     return page, ("" if values["zh"] else " ").join(values["told"]["lines"])

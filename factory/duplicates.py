@@ -18,9 +18,11 @@ SHORT = 12  # letters of an answer up to which it says little about the question
 LIKE_ANSWER = 0.6  # similarity from which two answers say the same
 MOST_CANDIDATES = 200  # compared for one row: a set phrase that thousands share does not stop the work
 _NEGATION = re.compile(
-    r"[不没否勿]|未(?!来)|无(?!论)|非(?!常)|(?<![分特区类个级性辨差])别(?![的人名])|\b(?:not|no|never|without|cannot|non|un\w+)\b|n['’]t\b",
+    r"[不没否勿]|未(?!来)|无(?!论)|非(?!常)|(?<![分特区类个级性辨差])别(?![的人名])"
+    r"|\b(?:not|no|never|without|cannot|non|un(?!til|der|it|i[oqv]|less)\w{3,})\b|n['’]t\b",
     re.IGNORECASE,
 )
+_EITHER = re.compile(r"(\w)[不没]\1")  # 新不新鲜, 有没有: asks, and denies nothing
 
 
 class Duplicates:
@@ -94,5 +96,6 @@ def _told_apart(one: tuple[str, str], other: tuple[str, str]) -> bool:
 
 def turning_points(text: str, answer: str = "") -> tuple[float, ...]:
     """What turns a question into another one though few letters change: its numbers and its answer's, and whether it is negated."""
-    negated = len(_NEGATION.findall(unicodedata.normalize("NFKC", text))) % 2
+    text = _EITHER.sub(r"\1", unicodedata.normalize("NFKC", text))
+    negated = len(_NEGATION.findall(text)) % 2
     return (*sorted(numbers(text)), *sorted(numbers(answer)), -negated)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from served import Served, served
 
-from factory.build import run_domain
+from factory.build import Order, run_domain
 from factory.config import Curate
 from factory.datafacts import BARS, histogram, read, sources
 from factory.datapage import KINDS, REASONS, SENTENCES, counted, data_page, gather, percent, render, why
@@ -164,7 +164,7 @@ class Tags(HTMLParser):
 
 def test_counts_agree_with_the_files(shop: Shop) -> None:
     shop()
-    page, told = data_page("shop", "default", quiet)
+    page, told = data_page(Order("shop"), quiet)
     assert page == Path("runs/shop/default/data.html") and page.is_file()
     found = values()
     train, dev = (jsonl("curate", name) for name in ("train", "dev"))
@@ -195,7 +195,7 @@ def test_counts_agree_with_the_files(shop: Shop) -> None:
 
 def test_duplicates_and_leaks_show_what_they_repeat(shop: Shop) -> None:
     shop()
-    data_page("shop", "default", quiet)
+    data_page(Order("shop"), quiet)
     shown = values()["shown"]
     assert shown["duplicate"][0]["other"]["answer"] == "From the hills of Anxi county."
     assert shown["near-duplicate"][0]["other"]["question"] == "How long may black tea stand in the pot?"
@@ -208,7 +208,7 @@ def test_page_is_whole_and_nothing_becomes_markup(shop: Shop, language: str) -> 
     shop(language)
     if language == "zh":
         shop_rows_in_any_language()
-    page = data_page("shop", "default", quiet)[0].read_text(encoding="utf-8")
+    page = data_page(Order("shop"), quiet)[0].read_text(encoding="utf-8")
     tags = Tags(page)
     assert tags.open == []
     assert not {"script", "img", "iframe", "link", "object", "a", "b x", "i"} & set(tags.seen)
@@ -231,7 +231,7 @@ def shop_rows_in_any_language() -> None:
 def test_every_label_has_both_languages(shop: Shop) -> None:
     shop("zh")
     shop_rows_in_any_language()
-    page = data_page("shop", "default", quiet)[0].read_text(encoding="utf-8")
+    page = data_page(Order("shop"), quiet)[0].read_text(encoding="utf-8")
     text = plain(page)
     assert "条用于训练" in text and "近似重复" in text
     assert not re.search(r"\b(Rows|Dropped|Training|Passages|Documents|Languages|median|characters|page|Why)\b", text)
@@ -241,7 +241,7 @@ def test_every_label_has_both_languages(shop: Shop) -> None:
 
 def test_nothing_dropped_and_no_teacher(shop: Shop) -> None:
     shop(texts=("What is tea? => A drink made of leaves.\nWho picks it? => People in the hills.",))
-    page, told = data_page("shop", "default", quiet)
+    page, told = data_page(Order("shop"), quiet)
     text = plain(page.read_text(encoding="utf-8"))
     assert "none of the 2 was dropped" in told and "No personal data was found." in told
     assert "Every one of the 1 passages" in told
@@ -251,7 +251,7 @@ def test_nothing_dropped_and_no_teacher(shop: Shop) -> None:
 
 def test_personal_data_that_stays_is_told_and_not_shown(shop: Shop) -> None:
     shop(masks=False)
-    page, told = data_page("shop", "default", quiet)
+    page, told = data_page(Order("shop"), quiet)
     assert "masking is off for this domain: e-mail address (1), phone number (1)" in told
     assert "anna.smith@example.org" in str(jsonl("curate", "train") + jsonl("curate", "dev"))
     assert "anna.smith" not in page.read_text(encoding="utf-8")
@@ -267,7 +267,7 @@ def test_a_teachers_examples_and_refusals(shop: Shop, teacher: Served) -> None:
     prose = "Rize tea <script>alert(1)</script>\nRize tea is picked three times in the year.\n\nSencha\nSencha is steamed at once."
     doubled = "Assam\nIt grows beside the great river.\n\nAssam\nIt grows beside the great river."
     shop(texts=(GOOD, prose, doubled), teacher=teacher.address)
-    page, told = data_page("shop", "default", quiet)
+    page, told = data_page(Order("shop"), quiet)
     found, text = values(), plain(page.read_text(encoding="utf-8"))
     flow = found["flow"]
     assert flow["by_teacher"] == len(jsonl("synthesize", "examples")) > 0
@@ -285,11 +285,11 @@ def test_samples_take_the_tasks_in_turn_and_the_page_is_always_the_same(shop: Sh
     words = "cups pots lids trays spoons kettles sieves tins sacks scales stoves lamps ladders brooms".split()
     lines = "\n".join(f"{word.title()}, where? => {word.upper() * 3}." for word in words)
     shop(texts=(lines, "Rize\nIt is picked three times.", "Sencha\nIt is steamed at once."), teacher=teacher.address)
-    page = data_page("shop", "default", quiet)[0]
+    page = data_page(Order("shop"), quiet)[0]
     first, found = page.read_text(encoding="utf-8"), values()["samples"]
     assert len(found) == KEPT and {row["task"] for row in found} == {"faq", "ask"}
     assert {row["id"] for row in found} <= {row["id"] for row in jsonl("curate", "train") + jsonl("curate", "dev")}
-    data_page("shop", "default", quiet)
+    data_page(Order("shop"), quiet)
     assert page.read_text(encoding="utf-8") == first == render(values())
 
 
@@ -304,7 +304,7 @@ def test_the_command_prints_the_paragraph_and_the_path(shop: Shop, capsys: pytes
 
 def test_sources_lose_the_folder_that_they_share(shop: Shop) -> None:
     shop()
-    data_page("shop", "default", quiet)
+    data_page(Order("shop"), quiet)
     held = read(Path("runs/shop/default"))
     assert [one["source"] for one in sources(held)["listed"]] == ["doc0.txt", "doc1.txt", "doc2.txt", "held.txt"]
     web = dataclasses.replace(held, documents=[Document("a", "", source="https://example.org/a"), Document("b", "")])
@@ -379,7 +379,7 @@ def test_rows_that_were_not_selected_are_no_fault(shop: Shop) -> None:
     folder = shop(texts=("\n".join(f"{word.title()}, where? => {word.upper() * 3}." for word in words),))
     toml = folder / "domain.toml"
     toml.write_text(toml.read_text(encoding="utf-8") + "keep = 0.3\n", encoding="utf-8")
-    page, told = data_page("shop", "default", quiet)
+    page, told = data_page(Order("shop"), quiet)
     found = values()
     assert found["flow"]["unselected"] == 7 and found["flow"]["dropped"] == {} and found["told"]["tone"] == "good"
     assert "7 rows more were not selected" in told and len(found["shown"]["not selected"]) == DROPPED
@@ -400,7 +400,7 @@ def test_small_words() -> None:
 def test_a_domain_that_names_no_passage_is_told_so(shop: Shop) -> None:
     """Provenance is a domain's own: what is missing is left blank."""
     shop(texts=("What is tea? => A drink made of leaves.",))
-    data_page("shop", "default", quiet)
+    data_page(Order("shop"), quiet)
     held = read(Path("runs/shop/default"))
     row = held.train[0]
     blank = dataclasses.replace(held, train=[Example(row.id, row.task, row.prompt, row.completion)])

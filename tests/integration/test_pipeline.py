@@ -88,13 +88,13 @@ def test_a_second_build_skips_everything(built: Path) -> None:
 
 def test_a_setting_reruns_its_stage_and_what_is_after_it(work: Path) -> None:
     text = factory(work, "build", "toy", "--set", "dpo.beta=0.3")
-    assert actions(text) == dict.fromkeys(STAGES[:4], "skip") | dict.fromkeys(STAGES[4:], "run")
+    assert actions(text) == dict.fromkeys(STAGES[:5], "skip") | dict.fromkeys(STAGES[5:], "run")
     assert "changed: dpo.beta" in text
     assert manifest(work, "dpo")["inputs"]["dpo.beta"] == 0.3
     status = factory(work, "status", "toy")
     assert "run:" not in status, "status goes by the settings that the run was built with"
     again = actions(factory(work, "eval", "toy"))
-    assert again == dict.fromkeys(STAGES[:6], "skip"), "so do the other commands on a run"
+    assert again == dict.fromkeys(STAGES[:7], "skip"), "so do the other commands on a run"
 
 
 def test_an_eval_file_reruns_what_reads_it(work: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_damaged_output_is_made_again(work: Path) -> None:
 def test_dry_writes_nothing(built: Path, tmp_path: Path) -> None:
     before = tree(built)
     said = actions(factory(built, "build", "toy", "--dry", "--force", "prefer", "--set", "dpo.beta=0.2"))
-    assert said == dict.fromkeys(STAGES[:3], "skip") | dict.fromkeys(STAGES[3:], "run")
+    assert said == dict.fromkeys(STAGES[:4], "skip") | dict.fromkeys(STAGES[4:], "run")
     assert tree(built) == before
     empty = tmp_path / "empty"
     make_toy(empty, built.parent / "base")
@@ -147,7 +147,7 @@ def test_status_shows_what_is_done(built: Path) -> None:
 
 def test_eval_prints_the_scoreboard(built: Path) -> None:
     text = factory(built, "eval", "toy")
-    assert actions(text) == dict.fromkeys(STAGES[:6], "skip")
+    assert actions(text) == dict.fromkeys(STAGES[:7], "skip")
     assert "12 eval items" in text
     for word in ("base", "sft", "dpo", "ngram", "majority", "kind", "twice", "mean"):
         assert word in text

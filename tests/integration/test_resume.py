@@ -47,6 +47,7 @@ def test_killed_once_in_every_stage(whole: Path, fresh: Path) -> None:
     for number, (stage, file) in enumerate(
         [
             ("ingest", "ingest/examples.jsonl"),
+            ("synthesize", "synthesize/examples.jsonl"),
             ("curate", "curate/dev.jsonl"),
             ("sft", f"sft/{LAST_WRITTEN}"),
             ("prefer", "prefer/pairs.jsonl"),
