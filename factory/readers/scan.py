@@ -58,10 +58,9 @@ def read_page(page: Any) -> list[Run]:
 
 @functools.cache
 def _engine() -> Any:
-    logging.disable(logging.INFO)  # it tells which files it loads
-    try:
-        from rapidocr import RapidOCR
+    from rapidocr import RapidOCR
 
-        return RapidOCR()
-    finally:
-        logging.disable(logging.NOTSET)
+    log = logging.getLogger("RapidOCR")  # it tells on the screen which files it loads
+    log.handlers = [logging.NullHandler()]
+    log.propagate = False
+    return RapidOCR(params={"Global.log_level": "critical"})
