@@ -52,6 +52,8 @@ def clean_file(wish: Wish, say: Say) -> str:
             raise FactoryError(f"{path} would overwrite what it is made from.", "Choose another name.")
     items = list(_items(wish.against)) if wish.against else []
     languages = wish.languages or languages_of(asked for _, asked, _ in items)
+    if not languages:
+        say("    languages are not checked: give --lang, or eval items with --against")
     sieve = Sieve(
         wish.settings, {id: asked for id, asked, _ in items}, {id: answer for id, _, answer in items}, languages, say
     )

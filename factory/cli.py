@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from factory import __version__, cli_data
 from factory.console import console, print_scores, say, scores_of
@@ -326,7 +326,7 @@ def models_list() -> None:
     """List the catalog."""
     from factory.models import catalog, home
 
-    table = Table("name", "parameters", "from", "languages", "licence", "here")
+    table = Table(Column("name", no_wrap=True, min_width=22), "parameters", "from", "languages", "licence", "here")
     for base in catalog().values():
         here = "yes" if (home() / "models" / base.name / "factory.json").exists() else ""
         size = f"{base.parameters / 1e6:,.0f} M"
@@ -396,6 +396,7 @@ def demo(
     Example: factory demo cooking
     """
     import os
+    import signal
     import subprocess
 
     from factory.build import open_run
@@ -406,8 +407,9 @@ def demo(
     manifest(folder, "app")
     evals = find_domains()[domain].folder / "evals"
     reviews = ["--reviews", str(evals / "reviews.json")] if os.access(evals, os.W_OK) else []
-    code = subprocess.run([sys.executable, "app.py", "--port", str(port), *reviews], cwd=folder / "app").returncode
-    raise typer.Exit(code)
+    with subprocess.Popen([sys.executable, "app.py", "--port", str(port), *reviews], cwd=folder / "app") as app_process:
+        signal.signal(signal.SIGTERM, lambda *_: app_process.terminate())  # ended from outside, it ends what it started
+        raise typer.Exit(app_process.wait())
 
 
 @app.command()

@@ -246,7 +246,10 @@ def load_domain(name: str, overrides: list[str] | None = None) -> Domain:
     """A domain by name, with `section.key=value` overrides applied."""
     found = find_domains()
     if name not in found:
-        raise FactoryError(f"Unknown domain '{name}'.", suggest(name, found))
+        raise FactoryError(
+            f"Unknown domain '{name}' (looked in {Path('domains').resolve()} and among installed packages).",
+            suggest(name, found),
+        )
     entry = found[name]
     return entry.kind(load_config(entry.folder / "domain.toml", overrides), entry.folder)
 

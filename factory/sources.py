@@ -33,7 +33,7 @@ def read_source(source: str, license: str = "", say: Callable[[str], None] = lam
         return replace(folder, documents=[replace(made, source=f"{source}:{made.id}") for made in folder.documents])
     if not source.startswith("hf://") and path.exists():
         return read_folder(path, license=license, say=say)
-    found = _DATASET.fullmatch(source)
+    found = None if source.startswith((".", "/", "~")) else _DATASET.fullmatch(source)
     if not found or path.suffix.lower() in READERS:
         raise FactoryError(
             f"{source} does not exist.",

@@ -27,7 +27,7 @@ from factory.files import read_json, templates, write_text
 from factory.models import find_base
 from factory.proposal import EVAL_ITEMS, Proposal, Wish, line, propose
 from factory.records import read_rows
-from factory.scaffold import _answers, _kind, render, target_of, update_domain, write_domain
+from factory.scaffold import _answers, _epochs, _kind, render, target_of, update_domain, write_domain
 from factory.text import ngrams, squeeze
 
 OTHER_BASE = {"zh": "qwen3-0.6b", "en": "gemma-3-270m"}
@@ -521,3 +521,7 @@ def test_the_answers_say_which_version_wrote_them(old: Path) -> None:
 
     kept = json.loads((inside(old) / ".factory" / "answers.json").read_text())
     assert kept["version"] == __version__ and kept["answers"]["title"] == "茶"
+
+
+def test_few_rows_are_passed_over_more_often() -> None:
+    assert [_epochs(rows) for rows in (0, 71, 150, 290, 5000)] == [4, 4, 2, 1, 1]
