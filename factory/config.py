@@ -159,7 +159,7 @@ class Config:
 
 
 _RANGES: dict[str, tuple[float, float]] = {
-    "synthesize.per_passage": (1, 100), "synthesize.most": (0, 1e7), "synthesize.floor": (0, 100), "synthesize.floor_items": (0, 1e6),
+    "synthesize.per_passage": (1, 100), "synthesize.most": (0, 1e7), "synthesize.floor": (0, 100), "synthesize.floor_items": (1, 1e6),
     "synthesize.concurrency": (1, 1000), "synthesize.max_tokens": (0, 1e12), "synthesize.max_money": (0, 1e9),
     "synthesize.price_in": (0, 1e6), "synthesize.price_out": (0, 1e6),
     "curate.near_duplicate": (0.05, 1), "curate.language_share": (0, 1), "curate.dev_share": (0, 0.5),

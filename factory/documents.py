@@ -104,11 +104,6 @@ def made_documents(made: Reading, name: str, source: str, language: str = "", li
         )
 
 
-def read_file(path: Path) -> Reading:
-    """One file as Markdown; Unreadable says why not."""
-    return read(path.name, lambda: _loaded(path))
-
-
 def read(name: str, load: Callable[[], bytes]) -> Reading:
     """The file of this name as Markdown; Unreadable says why not."""
     suffix = PurePosixPath(name).suffix.lower()

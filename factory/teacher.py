@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from factory.config import Synthesize
-from factory.errors import FactoryError
+from factory.errors import FactoryError, need_extra
 from factory.files import digest, read_json, sha256, write_json
 from factory.models import home
 from factory.progress import Progress
@@ -238,7 +238,7 @@ def _served(path: Path, limits: Limits) -> Iterator[tuple[str, str]]:
     try:
         import xllamacpp
     except ModuleNotFoundError as error:
-        raise FactoryError("A GGUF teacher needs xllamacpp.", "pip install 'vertical-factory[gguf]'") from error
+        raise need_extra("xllamacpp", "gguf") from error
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_parallel = limits.concurrency

@@ -7,12 +7,12 @@ import html
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from served import Served, served
+from tags import Tags
 
 from factory.build import Order, run_domain
 from factory.config import Curate
@@ -25,7 +25,6 @@ from factory.records import Document, Example
 from factory.sieve import Row, Sieve
 
 EVIL = "<script>alert(1)</script>"
-VOID = {"meta", "line", "rect", "br"}
 
 DOMAIN = """
 from factory.domain import Domain, Task, passage_of
@@ -137,29 +136,6 @@ def plain(page: str) -> str:
 def jsonl(stage: str, name: str) -> list[dict[str, Any]]:
     lines = (Path("runs/shop/default") / stage / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
-
-
-class Tags(HTMLParser):
-    """Open tags, and the first tag that closes out of turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-        self.open: list[str] = []
-        self.attributes: dict[str, list[str]] = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        self.open += [tag] * (tag not in VOID)
-        for name, value in attrs:
-            self.attributes.setdefault(name, []).append(value or "")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 def test_counts_agree_with_the_files(shop: Shop) -> None:

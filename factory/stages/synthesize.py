@@ -49,8 +49,6 @@ def _gate(context: Context, teacher: Teacher, items: list[EvalItem]) -> float:
     """The teacher's mean score over tasks; FactoryError when it is below the floor."""
     settings, domain = context.config.synthesize, context.domain
     chosen = sorted(items, key=lambda item: digest(item.id))[: settings.floor_items]
-    if not chosen:
-        return 0.0
     asks = [Ask(item.prompt, _form(domain.task(item.task).choices), 400, 0.0) for item in chosen]
     answers = teacher.all(asks, Progress(context.say, "teacher answers eval item", len(asks)))
     scores: dict[str, list[float]] = {}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tags import Tags
 
 from factory.config import Config
 from factory.domain import Domain
@@ -20,7 +20,6 @@ from factory.stages.report import ANSWERS, SENTENCES, STAGE, answers, curve, sid
 EVIL = "<script>alert(1)</script>"
 TASKS = {"charge": ("Charge", "罪名"), "article": ("Statute article", "法条"), "qa": ("Open questions", "开放问答")}
 MEANS = {"base": 41.0, "sft": 66.5, "dpo": 68.9, "ngram": 61.0, "majority": 18.2}
-VOID = {"meta", "line", "rect", "polyline", "circle"}
 
 
 def cell(score: float, n: int = 60) -> dict[str, Any]:
@@ -106,29 +105,6 @@ def build(run: Path, scores: dict[str, Any], **told: str) -> str:
     make_run(run, scores)
     run_stages([STAGE], context(run, **told))
     return (run / "report" / "report.html").read_text(encoding="utf-8")
-
-
-class Tags(HTMLParser):
-    """Open tags, and the first tag that closes out of turn."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-        self.open: list[str] = []
-        self.attributes: dict[str, list[str]] = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        self.open += [tag] * (tag not in VOID)
-        for name, value in attrs:
-            self.attributes.setdefault(name, []).append(value or "")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
