@@ -12,6 +12,8 @@ from served import Served, served
 
 from factory.errors import FactoryError
 from factory.grounding import unsupported
+from factory.records import Passage
+from factory.synthesis import Draft, _fault
 from factory.teacher import KEY, Limits, open_teacher
 from factory.teaching import Wish, synthesize_file, told
 
@@ -151,3 +153,28 @@ def test_grounding(answer: str, passage: str, question: str, bad: str) -> None:
     found = unsupported(answer, passage, question)
     assert bad in found if bad else not found
     assert "quotation" in unsupported(answer, passage, question, "words that stand nowhere at all")
+
+
+@pytest.mark.parametrize(
+    ("kind", "question", "answer", "reason"),
+    [
+        ("fact", "How long does oolong rest?", "It rests for three days in the shade.", ""),
+        ("fact", "I would like to have some oolong.", "It rests for three days in the shade.", "no question"),
+        ("fact", "What does the passage say of oolong?", "It rests for three days in the shade.", "speaks of the passage"),
+        ("fact", "How long does oolong rest?", "The passage says three days in the shade.", "speaks of the passage"),
+        ("fact", "乌龙茶要放多久？", "休息三天，放在阴凉处，不要见光。", "language"),
+        ("fact", "Does oolong rest in the shade?", "Oolong rest in the shade", "the answer is in the question"),
+        ("decline", "Who was the first to roast oolong?", "The text does not say.", ""),
+        ("decline", "Does oolong rest for three days in the shade?", "The text does not say.", "the passage may answer it"),
+    ],
+)  # fmt: skip
+def test_what_can_be_seen_to_be_wrong(kind: str, question: str, answer: str, reason: str) -> None:
+    passage = Passage("p", "tea.md", "Oolong rests for three days in the shade.")
+    assert _fault(Draft(kind, passage, question, answer), "en")[0] == reason
+
+
+def test_the_money_runs_out(tmp_path: Path, teacher: Served) -> None:
+    prices = Limits(money=0.001, price_in=5.0, price_out=25.0, concurrency=1)  # a call costs 0.001
+    with pytest.raises(FactoryError, match=r"budget is spent: 0\.00"):
+        synthesize(tmp_path, teacher, per_passage=1, limits=prices)
+    assert len(teacher.asked) == 1

@@ -16,6 +16,7 @@ from served import served
 from toys import Ended, Factory
 
 from factory.files import write_text
+from factory.records import read_rows
 
 from .toy import environment
 
@@ -365,6 +366,10 @@ def test_a_teacher_writes_examples_and_eval_items(
         refused(factory("build", "tea", "--until", "curate"), "below the floor of 30", "synthesize.floor")
         built = factory("build", "tea", "--until", "curate", "--set", "synthesize.floor=0")
         assert built.code == 0 and "examples by toy-teacher" in built.out, built.err
+        run = tmp_path / "runs/tea/default"
+        split = {row["id"]: row["split"] for _, row in read_rows(run / "ingest/passages.jsonl")}
+        written = [row["provenance"]["passage"] for _, row in read_rows(run / "synthesize/examples.jsonl")]
+        assert written and "eval" in split.values() and {split[name] for name in written} == {"train"}
         train = (tmp_path / "runs/tea/default/curate/train.jsonl").read_text("utf-8")
         assert '"task": "ask"' in train and '"teacher": "toy-teacher"' in train
         held = {row["passage"] for row in asked}
