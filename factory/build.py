@@ -43,7 +43,9 @@ class Order:
 def build_run(order: Order, say: Say) -> Path:
     """Bring a run up to date; return its folder."""
     chain, context, notes = prepare(order)
-    say(f"{context.run_dir}: {context.config.base}, source: {context.source or context.domain.folder / 'data'}")
+    say(
+        f"{context.run_dir.resolve()}: {context.config.base}, source: {context.source or context.domain.folder / 'data'}"
+    )
     run_stages(
         chain,
         replace(context, say=say),

@@ -15,10 +15,10 @@ from factory.errors import FactoryError
 from factory.files import read_json
 from factory.models import find_base
 from factory.plan import Work, work_of
+from factory.proposal import LEAST_TRAIN
 from factory.records import Document, EvalItem, Example, Passage, read_records
 from factory.stage import Context, run_stages
 
-FEW = 10  # training rows of a task that are too few to learn from
 FEW_ITEMS = 10  # eval items of a task that say little
 UNEVEN = 10  # times as many rows as another task
 
@@ -133,7 +133,8 @@ def _tasks(domain: Domain, made: Made) -> Iterator[Finding]:
     counts = Counter(example.task for example in made.train)
     active = {task.name: task for task in domain.active()}
     per_task = ", ".join(f"{name} {counts[name]}" for name in active)
-    yield Finding("ok", f"{len(made.train)} training rows: {per_task}.")
+    made_by = f"{len(made.examples)} were made, {sum(made.dropped.values())} dropped, the others kept back to choose an adapter"
+    yield Finding("ok", f"{len(made.train)} training rows: {per_task} ({made_by}).")
     for name in active:
         if not counts[name] and domain.config.synthesize.teacher and active[name].about:
             yield Finding("note", f"Task '{name}' has no row by rule.", "The teacher writes them in the build.")
@@ -143,7 +144,7 @@ def _tasks(domain: Domain, made: Made) -> Iterator[Finding]:
                 f"Task '{name}' has no training row.",
                 "Take it out of `tasks` in domain.toml, or add documents that carry it.",
             )
-        elif counts[name] < FEW:
+        elif counts[name] < LEAST_TRAIN:
             yield Finding(
                 "warning", f"Task '{name}' has {counts[name]} training rows.", "Little to learn from: add documents."
             )

@@ -313,7 +313,7 @@ def domains() -> None:
     from factory.config import load_config
     from factory.domain import find_domains
 
-    table = Table("name", "title", "language", "base", "tasks", "from")
+    table = Table(Column("name", no_wrap=True), "title", "language", "base", "tasks", "from")
     for name, found in sorted(find_domains().items()):
         config = load_config(found.folder / "domain.toml")
         tasks = found.kind(config, found.folder).active()

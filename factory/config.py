@@ -83,7 +83,9 @@ class Prefer:
     judge: str = "scorer"  # scorer: the task's own; teacher: [synthesize] teacher must agree, too, asked in both orders
     temperature: float = 0.7  # 0: greedy
     margin: float = 0.2  # the answer must score at least this much below the reference (of 0 to 1)
-    min_pairs: int = 8  # fewer pairs than this: DPO is left out, and the report says so
+    min_pairs: int = (
+        32  # fewer pairs than this are a handful of steps that change nothing: DPO is left out, and the report says so
+    )
 
 
 @dataclass(frozen=True)

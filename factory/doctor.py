@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from factory.errors import pip_install
 from factory.hardware import inspect_machine
 from factory.models import catalog, home
 
@@ -41,7 +42,7 @@ def findings() -> Iterator[tuple[bool, str]]:
             yield False, f"{package} is missing, needed for: {commands}. pip install vertical-factory"
     for package, (extra, use) in OPTIONAL.items():
         found = f"{package} {version(package)}" if importlib.util.find_spec(package) else f"without {package}"
-        yield True, f"{found} (only for: {use}; pip install 'vertical-factory[{extra}]')"
+        yield True, f"{found} (only for: {use}; {pip_install(extra)})"
     git = shutil.which("git")
     yield bool(git), "git" if git else "git is missing, needed for: build --source GIT_URL@COMMIT"
     for line in inspect_machine().lines():

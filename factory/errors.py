@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from importlib.metadata import requires
 
 
 class FactoryError(Exception):
@@ -26,4 +28,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def need_extra(package: str, extra: str) -> FactoryError:
     """The error for an optional dependency that is not installed."""
-    return FactoryError(f"{package} is not installed.", f"Run: pip install 'vertical-factory[{extra}]'")
+    return FactoryError(f"{package} is not installed.", f"Run: {pip_install(extra)}")
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs what an extra names: right in a checkout, too, and before the project is on an index."""
+    named = re.compile(rf"(.+?)\s*;\s*extra == [\"']{extra}[\"']")
+    packages = [found[1] for text in requires("vertical-factory") or [] if (found := named.fullmatch(text))]
+    return "pip install " + " ".join(f"'{package}'" for package in packages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +54,9 @@ def answer(
     no_repeat_ngram: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
+    keep: Callable[[list[tuple[Question, Answer]]], None] | None = None,
 ) -> list[Answer]:
-    """Answer every question, in order; greedy at temperature 0.
+    """Answer every question, in order; greedy at temperature 0. `keep` is given each batch as it is answered.
 
     `no_repeat_ngram`: a free answer repeats no run of so many tokens, its own or the question's (0: it may). It keeps small
     models out of loops.
@@ -69,11 +70,14 @@ def answer(
     done = 0
     for rows in _batches(questions, texts, batch):
         question = questions[rows[0]]
+        tick = _Tick(progress, done, len(rows), question.max_new_tokens)
         answers = _answer_batch(
-            model, tokenizer, [texts[row] for row in rows], question, stop, temperature, no_repeat_ngram
+            model, tokenizer, [texts[row] for row in rows], question, stop, temperature, no_repeat_ngram, tick
         )
         for row, text in zip(rows, answers, strict=True):
             found[row] = text
+        if keep:
+            keep([(questions[row], found[row]) for row in rows])
         done += len(rows)
         if progress:
             progress.at(done)
@@ -101,6 +105,7 @@ def _answer_batch(
     stop: Sequence[str],
     temperature: float,
     no_repeat: int,
+    tick: _Tick,
 ) -> list[Answer]:
     import torch
 
@@ -109,9 +114,9 @@ def _answer_batch(
     inputs.pop("token_type_ids", None)
     width = inputs["input_ids"].shape[1]
     ends = stop_ids(tokenizer, stop)
-    extra: dict[str, Any] = {"do_sample": False}
+    extra: dict[str, Any] = {"do_sample": False, "stopping_criteria": [tick]}
     if temperature > 0:
-        extra = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        extra |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     if question.task and question.task.choices:
         extra["prefix_allowed_tokens_fn"] = _Constraint(tokenizer, question.task, width, ends)
     else:
@@ -121,6 +126,22 @@ def _answer_batch(
             **inputs, max_new_tokens=question.max_new_tokens, eos_token_id=ends, pad_token_id=ends[0], **extra
         )
     return [_read(tokenizer, row[width:].tolist(), ends) for row in output]
+
+
+class _Tick:
+    """Stops nothing: tells the progress after each token of a batch, as long ones take a minute."""
+
+    def __init__(self, progress: Progress | None, done: int, rows: int, most: int) -> None:
+        self.progress, self.done, self.rows, self.most = progress, done, rows, most
+        self.tokens = 0
+
+    def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        import torch
+
+        self.tokens += 1
+        if self.progress:
+            self.progress.at(self.done + self.rows * self.tokens / self.most)
+        return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
 
 
 def _read(tokenizer: Any, tokens: list[int], ends: list[int]) -> Answer:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import os
 import platform
 import re
@@ -99,6 +101,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TOP_PAD, 256 * 2**20)
     except (OSError, AttributeError):
         return
+
+
+def give_memory_back() -> None:
+    """Hand what a finished stage held back to the system, which `keep_freed_memory` had kept for its own next step."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h

@@ -18,13 +18,14 @@ class Progress:
         """Resumed work: what was done before does not count for the speed."""
         self.first = done
 
-    def at(self, done: int, note: str = "") -> None:
+    def at(self, done: float, note: str = "") -> None:
+        """So much is done; a fraction counts for the time left, and is not shown."""
         now = time.monotonic()
         if now - self.last < self.every or done <= self.first:
             return
         self.last = now
         left = (now - self.started) / (done - self.first) * (self.total - done)
-        self.say(f"    {self.what} {done}/{self.total}{', ' + note if note else ''}, {duration(left)} left")
+        self.say(f"    {self.what} {int(done)}/{self.total}{', ' + note if note else ''}, {duration(left)} left")
 
 
 def duration(seconds: float) -> str:

@@ -302,8 +302,18 @@ def show(proposal: Proposal, wish: Wish, say: Say) -> None:
     for task in proposal.tasks:
         most = "up to " if task.name == "ask" else ""
         say(f"task        {task.name:8} {task.title}: {most}{task.train} questions to train, {most}{task.eval} to test")
+    say(
+        f"            of these a build takes up to {EXAMPLES} to train and {EVAL_ITEMS} to test, spread evenly over the tasks"
+    )
     for task in proposal.left_out:
-        say(f"no task     {task.name:8} {task.title}: {task.train} to train and {task.eval} to test are too few")
+        say(f"no task     {task.name:8} {task.title}: {task.train} to train and {task.eval} to test; {_why_few(task)}")
     where = f"./{proposal.name}" if wish.package else f"./domains/{proposal.name}"
     files = "domain.toml, domain.py, README.md, data/, evals/, tests/" + (", pyproject.toml" if wish.package else "")
-    say(f"written to  {where}: {files}")
+    say(f"would write {where}: {files}")
+
+
+def _why_few(task: Count) -> str:
+    """Why a task is not proposed, and what would change it."""
+    if task.train + task.eval >= LEAST_TRAIN + LEAST_EVAL:
+        return "they stand in too few passages to keep some of these for the test: add documents of this kind"
+    return f"{LEAST_TRAIN} and {LEAST_EVAL} are needed: add documents of this kind"

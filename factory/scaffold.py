@@ -160,13 +160,13 @@ def _kind(name: str) -> str:
 
 
 def _starters(proposal: Proposal) -> list[str]:
-    """Questions to click on: short ones that one passage alone answers, so that looking up finds it."""
+    """Questions to click on, as a person would ask them: short, and one passage alone answers, so that looking up finds it."""
     train = [passage for passage in proposal.passages if passage.split == "train"]
     known = {task.name: task for task in rules.tasks(proposal.language, proposal.sources)}
     found = [
         row.question
         for row in rules.ask(train, [known[count.name] for count in proposal.tasks], 200)
-        if known[row.task].about and row.cue and row.answer not in rules.SILENT.values() and len(row.question) < 60
+        if known[row.task].about and row.task != "find" and row.cue and row.answer not in rules.SILENT.values() and len(row.question) < 60
         and sum(row.cue in passage.text for passage in train) == 1
     ]  # fmt: skip
     return found[:5]

@@ -24,6 +24,7 @@ from factory.config import Config
 from factory.domain import Domain
 from factory.errors import FactoryError
 from factory.files import digest, digest_tree, lock, read_json, sha256, write_json
+from factory.hardware import give_memory_back
 
 PACKAGES = ("vertical-factory", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scikit-learn")
 SCRATCH = "checkpoints"  # a stage's unfinished work: never an output, removed once the manifest is written
@@ -79,7 +80,7 @@ class Decision:
     """Run or skip, and why."""
 
     stage: Stage
-    action: str  # "run", "resume" or "skip"
+    action: str  # "run", "resume", "skip"; told beforehand also "maybe": it hangs on what an earlier stage makes
     reason: str
 
 
@@ -106,9 +107,6 @@ def decide(stages: Sequence[Stage], context: Context, force: Sequence[str] = ())
 
 def _decide_one(stage: Stage, context: Context, force: Sequence[str], fresh: set[str]) -> Decision:
     folder = context.run_dir / stage.name
-    upstream = [name for name in stage.reads if name in fresh]
-    if upstream:
-        return Decision(stage, "run", f"'{upstream[0]}' runs again")
     if stage.name in force:
         return Decision(stage, "run", "forced")
     parts = _parts(stage, context)
@@ -119,6 +117,8 @@ def _decide_one(stage: Stage, context: Context, force: Sequence[str], fresh: set
             return Decision(stage, "run", _difference(old.get("inputs", {}), parts))
         if broken := _broken_output(folder, old):
             return Decision(stage, "run", f"{broken} is missing or was changed")
+        if upstream := [name for name in stage.reads if name in fresh]:
+            return Decision(stage, "maybe", f"only if '{upstream[0]}' comes out different")
         return Decision(stage, "skip", "nothing it reads has changed")
     if (folder / "started.json").exists() and read_json(folder / "started.json").get("fingerprint") == mark:
         return Decision(stage, "resume", "was broken off")
@@ -147,6 +147,7 @@ def run_stages(
             else:
                 context.say(f"{label}: {decision.action} ({decision.reason})")
                 summary = _run_one(stage, context, keep=decision.action == "resume")
+                give_memory_back()
                 if summary.get("note"):
                     context.say(f"    {summary['note']}")
             done.append(decision)

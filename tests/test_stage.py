@@ -98,7 +98,7 @@ ALL = ["bake", "cut", "sell"]
 
 
 def test_runs_in_order_then_skips_and_says_so(line: Line) -> None:
-    assert line.plan() == [("run", "not built yet"), ("run", "'bake' runs again"), ("run", "'cut' runs again")]
+    assert line.plan() == [("run", "not built yet")] * 3
     assert not line.context.run_dir.exists()
     assert line.build() == ALL
     assert "[1/3] bake: run (not built yet)" in line.said and "    one loaf" in line.said
@@ -171,7 +171,7 @@ def test_force(line: Line) -> None:
     assert line.plan("cut") == [
         ("skip", "nothing it reads has changed"),
         ("run", "forced"),
-        ("run", "'cut' runs again"),
+        ("maybe", "only if 'cut' comes out different"),
     ]
     assert line.build("bake", "sell") == ["bake", "sell"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from factory.readers.base import Reading, lines_of, office, plain, unmarked, whole
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
+    from bs4 import BeautifulSoup, Tag
 
 _FRONT = re.compile(r"\A---[ \t]*\n(?=[\w-]+[ \t]*:)(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _CHAPTER = re.compile(
@@ -100,12 +100,23 @@ def body_of(soup: BeautifulSoup) -> str:
         tag.decompose()
     articles = soup("article")
     body = soup.find("main") or (articles[0] if len(articles) == 1 else None) or soup.body or soup
+    _name_columns(body)
     for part in body(string=True):
         if type(part) is not NavigableString:  # a comment
             continue
         said = str(part) if part.find_parent(["pre", "code"]) else re.sub(r"^(\s*)(?=#)", r"\1\\", unmarked(part))
         part.replace_with(said.replace("|", "\\|") if part.find_parent(["td", "th"]) else said)
     return str(markdownify(str(body), heading_style="ATX", bullets="-", strip=["a"], escape_misc=False))
+
+
+def _name_columns(body: Tag) -> None:
+    """The first row of a table without a head is its head, as Word writes them; two columns may be names and values."""
+    for table in body("table"):
+        first = table.find("tr")
+        cells = first.find_all("td", recursive=False) if first and not table.find(["th", "thead"]) else []
+        if len(cells) > 2 and all(cell.get_text(strip=True) for cell in cells):
+            for cell in cells:
+                cell.name = "th"
 
 
 def read_docx(data: bytes) -> Reading:

@@ -8,6 +8,7 @@ import logging
 import statistics
 from typing import Any
 
+from factory.errors import pip_install
 from factory.readers.boxes import Run
 
 _SCALE = 2.5  # pixels a point: 180 to the inch
@@ -24,7 +25,7 @@ def why_not() -> str:
     """What is said about a page that gave no text."""
     if can_read():
         return "scanned: a picture in which OCR finds no text"
-    return "scanned: a picture without text (pip install 'vertical-factory[ocr]' reads such pages)"
+    return f"scanned: a picture without text ({pip_install('ocr')} reads such pages)"
 
 
 def read_page(page: Any) -> list[Run]:

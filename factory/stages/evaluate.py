@@ -7,10 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from factory.answers import Answers, weights_digest
 from factory.baselines import BASELINES
 from factory.domain import Task
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
+from factory.hardware import inspect_machine
 from factory.leaks import LeakIndex
 from factory.models import load_answering
 from factory.progress import Progress
@@ -52,6 +54,10 @@ def _as_item(context: Context, example: Example) -> EvalItem:
 
 def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], adapters: list[str]) -> None:
     """Every model answers the eval items, and each adapter the dev rows too."""
+    if dev:
+        context.say(
+            f"    {len(items)} eval items for every model; {len(dev)} kept-back rows for the adapters, to choose one"
+        )
     for name in ["base", *adapters]:
         answer_files(context, name, {name: items} | ({f"{name}.dev": dev} if dev and name != "base" else {}))
 
@@ -59,25 +65,36 @@ def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], ad
 def answer_files(context: Context, model: str, files: dict[str, list[EvalItem]]) -> None:
     """The base, or the adapter of the stage `model`, answers the items of each file of predictions that is not there yet."""
     missing = {file: rows for file, rows in files.items() if not _path(context, file).exists()}
-    if not missing:
-        return
-    base = read_json(context.input("sft") / "base.json")
-    adapter = context.input(model) / "adapter" if model != "base" else None
-    loaded, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
     together = [item for rows in missing.values() for item in rows]  # one pass: fuller batches
-    answers = iter(
-        answer(
-            loaded,
-            tokenizer,
-            [Question(item.prompt, context.domain.task(item.task)) for item in together],
-            batch=context.config.evaluate.batch,
-            stop=base["stop"],
-            no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
-            progress=Progress(context.say, f"{context.stage} {model}", len(together)),
-        )
-    )
+    answers = iter(_answered(context, model, [Question(i.prompt, context.domain.task(i.task)) for i in together]))
     for file, rows in missing.items():
         _judge(context, file, rows, list(islice(answers, len(rows))))
+
+
+def _answered(context: Context, model: str, questions: list[Question]) -> list[Answer]:
+    """The model's answers, in order; what it answered in an earlier build of this domain is not asked again."""
+    base, quantization = read_json(context.input("sft") / "base.json"), context.config.sft.quantization
+    folder, adapter = Path(base["path"]), context.input(model) / "adapter" if model != "base" else None
+    decoding = {"stop": base["stop"], "no_repeat_ngram": context.config.evaluate.no_repeat_ngram}
+    settings = {**decoding, "quantization": quantization, "dtype": inspect_machine().dtype}
+    kept = Answers(context.run_dir.parent / "answers.sqlite", weights_digest(folder, adapter), **settings)
+    found = kept.find(questions)
+    left = [place for place in range(len(questions)) if place not in found]
+    if found:
+        context.say(f"    {model}: {len(found)} of {len(questions)} answers are known from an earlier build")
+    if left:
+        loaded, tokenizer = load_answering(folder, quantization, adapter)
+        answers = answer(
+            loaded,
+            tokenizer,
+            [questions[place] for place in left],
+            batch=context.config.evaluate.batch,
+            **decoding,
+            progress=Progress(context.say, f"{context.stage} {model}", len(left)),
+            keep=kept.keep,
+        )
+        found |= dict(zip(left, answers, strict=True))
+    return [found[place] for place in range(len(questions))]
 
 
 def _path(context: Context, name: str) -> Path:

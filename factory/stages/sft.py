@@ -65,7 +65,9 @@ def run(context: Context) -> dict[str, Any]:
         context.out / "base.json",
         {"name": context.config.base, "path": str(folder), "license": base.license, "stop": base.stop},
     )
-    note = f"{told['steps']} steps, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f}"
+    note = (
+        f"{told['steps']} steps, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f} (mean of the last readings)"
+    )
     return {
         "note": note,
         "base": context.config.base,

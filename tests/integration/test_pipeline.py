@@ -99,20 +99,27 @@ def test_a_setting_reruns_its_stage_and_what_is_after_it(work: Path) -> None:
 
 def test_an_eval_file_reruns_what_reads_it(work: Path) -> None:
     path = work / "domains/toy/evals/toy.jsonl"
-    path.write_text(path.read_text(encoding="utf-8").replace("twice-apple", "twice-apples"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace(
+            '"twice-apple", "task": "twice", "input": "apple"', '"twice-apples", "task": "twice", "input": "apples"'
+        ),
+        encoding="utf-8",
+    )
     dry = factory(work, "build", "toy", "--dry")
     assert actions(dry)["ingest"] == "run"
     assert "evals toy.jsonl" in dry
-    done = actions(factory(work, "build", "toy"))
+    text = factory(work, "build", "toy")
+    done = actions(text)
     assert {stage for stage in STAGES if done[stage] == "run"} >= {"ingest", "curate", "evaluate", "report"}
     assert {done[stage] for stage in ("sft", "prefer", "dpo")} == {"skip"}, "no training row changed"
+    assert "base: 11 of 12 answers are known from an earlier build" in text, "only the new question is asked"
     assert "twice-apples" in {row["id"] for row in rows(work / RUN / "evaluate/predictions/sft.jsonl")}
 
 
 def test_a_training_file_reruns_everything(work: Path) -> None:
     path = work / "domains/toy/data/words.txt"
     path.write_text(path.read_text(encoding="utf-8") + "\nfruit quince", encoding="utf-8")
-    assert actions(factory(work, "build", "toy", "--dry")) == dict.fromkeys(STAGES, "run")
+    assert actions(factory(work, "build", "toy", "--dry")) == {"ingest": "run"} | dict.fromkeys(STAGES[1:], "maybe")
     assert "changed: data" in factory(work, "build", "toy", "--dry")
 
 
@@ -128,7 +135,9 @@ def test_a_damaged_output_is_made_again(work: Path) -> None:
 def test_dry_writes_nothing(built: Path, tmp_path: Path) -> None:
     before = tree(built)
     said = actions(factory(built, "build", "toy", "--dry", "--force", "prefer", "--set", "dpo.beta=0.2"))
-    assert said == dict.fromkeys(STAGES[:4], "skip") | dict.fromkeys(STAGES[4:], "run")
+    assert said == dict.fromkeys(STAGES[:4], "skip") | dict.fromkeys(STAGES[4:6], "run") | dict.fromkeys(
+        STAGES[6:], "maybe"
+    )
     assert tree(built) == before
     empty = tmp_path / "empty"
     make_toy(empty, built.parent / "base")

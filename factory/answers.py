@@ -1,0 +1,63 @@
+"""What a model answered before, by the digest of everything that decides an answer, so that no question is asked twice.
+
+One SQLite file for each domain, `runs/<domain>/answers.sqlite`: every run shares it, an eval set of which one item changed
+costs one answer, and a build that was killed while it answered goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from factory.files import sha256
+from factory.generate import Answer, Question
+
+
+class Answers:
+    """The answers of one model. `model`: the digest of its weights; `decoding`: what else decides them (stop words, n-gram limit, dtype)."""
+
+    def __init__(self, path: Path, model: str, **decoding: object) -> None:
+        self.path = path
+        self._mark = json.dumps([model, sorted(decoding.items())], ensure_ascii=False, default=str)
+
+    def find(self, questions: Sequence[Question]) -> dict[int, Answer]:
+        """The answers that are kept, by the place of their question."""
+        with closing(self._open()) as file:
+            rows = (
+                (place, file.execute("SELECT text, truncated FROM answers WHERE key = ?", (self._key(q),)).fetchone())
+                for place, q in enumerate(questions)
+            )
+            return {place: Answer(row[0], bool(row[1])) for place, row in rows if row}
+
+    def keep(self, answered: Iterable[tuple[Question, Answer]]) -> None:
+        """Add answers, all or none of them."""
+        with closing(self._open()) as file, file:
+            file.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+                [(self._key(question), found.text, found.truncated) for question, found in answered],
+            )
+
+    def _key(self, question: Question) -> str:
+        task = question.task
+        bound = [question.max_new_tokens, task.choices if task else (), task.separator if task else ""]
+        text = json.dumps([self._mark, question.prompt, bound], ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = sqlite3.connect(self.path, timeout=60)
+        file.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT, truncated INTEGER)")
+        return file
+
+
+def weights_digest(base: Path, adapter: Path | None) -> str:
+    """The digest of a model: of the base's weights by name, size and time, and of the adapter's by content."""
+    files = sorted(base.glob("*.safetensors"))
+    marks = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
+    if adapter is not None:
+        marks.append(sha256(adapter / "adapter_model.safetensors"))
+    return hashlib.sha256("\n".join([str(base), *marks]).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Kept answers: found again by all that decides them, and by nothing less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from factory.answers import Answers, weights_digest
+from factory.domain import Task
+from factory.generate import Answer, Question
+
+TASK = Task("color", "Color", "exact", choices=("red", "blue"))
+ASKED = [
+    Question([{"role": "user", "content": "Which color?"}], TASK),
+    Question([{"role": "user", "content": "为什么？"}]),
+]
+TOLD = [Answer("red"), Answer("因为……", truncated=True)]
+
+
+def test_what_was_answered_is_found_again(tmp_path: Path) -> None:
+    kept = Answers(tmp_path / "new" / "answers.sqlite", "m", stop=["<end>"])
+    assert kept.find(ASKED) == {}
+    kept.keep(zip(ASKED, TOLD, strict=True))
+    assert Answers(kept.path, "m", stop=["<end>"]).find(list(reversed(ASKED))) == {0: TOLD[1], 1: TOLD[0]}
+
+
+def test_another_model_decoding_prompt_or_bound_is_another_answer(tmp_path: Path) -> None:
+    kept = Answers(tmp_path / "answers.sqlite", "m", stop=["<end>"])
+    kept.keep(zip(ASKED, TOLD, strict=True))
+    assert Answers(kept.path, "other", stop=["<end>"]).find(ASKED) == {}
+    assert Answers(kept.path, "m", stop=[]).find(ASKED) == {}
+    for changed in (
+        replace(ASKED[0], prompt=[{"role": "user", "content": "Which color!"}]),
+        replace(ASKED[0], task=replace(TASK, choices=("red", "green"))),
+        replace(ASKED[0], task=replace(TASK, separator=";")),
+        replace(ASKED[0], task=replace(TASK, max_new_tokens=8)),
+    ):
+        assert kept.find([changed]) == {}
+
+
+def test_a_model_is_its_base_and_its_adapter(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    (base / "model.safetensors").write_bytes(b"base")
+    (adapter / "adapter_model.safetensors").write_bytes(b"one")
+    first = weights_digest(base, adapter)
+    assert first == weights_digest(base, adapter) != weights_digest(base, None)
+    (adapter / "adapter_model.safetensors").write_bytes(b"two")
+    assert weights_digest(base, adapter) != first
