@@ -62,7 +62,7 @@ class Sft:
 
     quantization: str = "nf4"  # nf4: 4-bit weights under the adapter (QLoRA); none: the base as it is
     learning_rate: float = 4e-4  # at its peak: linear warm-up, then down
-    epochs: float = 2.0  # passes over the training rows
+    epochs: float = 0.0  # passes over the training rows; 0: by their number, about 1,100 rows seen in 1 to 4 passes
     batch: int = 8  # rows a step
     max_length: int = 768  # tokens; a longer row is cut by TRL
     lora_r: int = 16  # rank of the adapter
@@ -103,11 +103,12 @@ class Dpo:
 
 @dataclass(frozen=True)
 class Gates:
-    """What the specialist must show; the scoreboard and the report name each gate that fails."""
+    """What the specialist must show; the scoreboard and the report name each gate that fails, `factory release` refuses it."""
 
-    above: list[str] = field(
-        default_factory=lambda: ["base", "ngram", "majority"]
-    )  # better on the mean, interval clear
+    above: list[str] = field(default_factory=lambda: ["base"])  # clearly better on the mean than each: interval above 0
+    not_below: list[str] = field(default_factory=lambda: ["ngram", "majority"])  # not worse on the mean than each
+    margin: float = 5.0  # points: not worse is shown when the interval of the difference ends above minus this
+    format: float = 0.9  # least share of its answers that are not empty and end by themselves
 
 
 @dataclass(frozen=True)
@@ -167,12 +168,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "curate.near_duplicate": (0.05, 1), "curate.language_share": (0, 1), "curate.dev_share": (0, 0.5),
     "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "curate.min_chars": (0, 1e6),
     "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6), "curate.same_meaning": (0, 1), "curate.keep": (1e-6, 1),
-    "sft.learning_rate": (1e-9, 1), "sft.epochs": (1e-6, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
+    "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
+    "evaluate.gates.margin": (0, 100), "evaluate.gates.format": (0, 1),
 }  # fmt: skip
 _CHOICES = {
     "language": ("en", "zh"),
@@ -181,6 +183,7 @@ _CHOICES = {
     "synthesize.kinds": ("fact", "explain", "scenario", "judge", "talk", "decline"),
     "prefer.judge": ("scorer", "teacher"),
     "evaluate.gates.above": ("base", "ngram", "majority"),
+    "evaluate.gates.not_below": ("base", "ngram", "majority"),
 }
 
 

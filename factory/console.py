@@ -40,6 +40,14 @@ def print_scores(folder: Path) -> None:
         text = [f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" for cell in cells]
         table.add_row(task, str(cells[0]["n"]), *text, style="bold" if task == "mean" else "")
     console.print(table)
+    base: dict[str, Any] = next(
+        (row for row in result["differences"] if (row["worse"], row["task"]) == ("base", "mean")), {}
+    )
+    if "detectable" in base:
+        console.print(
+            f"  {result['items']} items can show a gain over the base of {base['detectable']:.1f} points",
+            highlight=False,
+        )
     if review := result.get("review"):
         console.print(
             f"  [yellow]draft[/]   {review['approved']} of {result['items']} eval items are approved by an expert "

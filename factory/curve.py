@@ -156,7 +156,7 @@ def _point(context: Context, method: str, share: float) -> Point:
         method,
         share,
         context.summary("curate")["train"],
-        context.config.sft.epochs,
+        context.summary("sft")["epochs"],
         context.summary("sft")["steps"],
         round(sum(manifest(context.run_dir, stage)["seconds"] for stage in ("sft", "score")), 1),
         context.run_dir.name,

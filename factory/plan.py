@@ -12,7 +12,7 @@ from factory.models import catalog, find_base, load_tokenizer, local_folder
 from factory.progress import duration
 from factory.records import Example, Message
 from factory.sizing import Size, base_config, second_of_work, size_of
-from factory.training import row_order
+from factory.training import passes, row_order
 
 GB = 1e9
 LIBRARIES_GB = 0.95  # Python with torch, transformers, datasets, peft and trl imported, as this project measured it
@@ -108,7 +108,8 @@ def plan_sft(
     settings = config.sft
     model = base_config(config.base)
     lengths = [min(length, settings.max_length) for length in work.lengths]
-    order = row_order(lengths, settings.batch, settings.epochs, config.seed)
+    epochs = passes(settings.epochs, len(lengths))
+    order = row_order(lengths, settings.batch, epochs, config.seed)
     batches = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
     longest = max(max(lengths[row] for row in rows) for rows in batches)
     size = size_of(model, settings.lora_r, longest)
@@ -131,7 +132,7 @@ def plan_sft(
     need = memory(rows, checked)
     fits = need <= limit
     flops = padded * size.flops * (4 / 3 if checked else 1) + labelled * size.head_flops
-    reasons = _reasons(settings, machine, work, rows, checked, longest, padded / max(tokens, 1) - 1, memory)
+    reasons = _reasons(settings, machine, work, rows, checked, longest, epochs, padded / max(tokens, 1) - 1, memory)
     minutes = None
     if not measure:
         reasons["time"] = f"measured only on the machine itself; {flops / 1e15:,.2f} PFLOP of arithmetic"
@@ -203,6 +204,7 @@ def _reasons(
     rows: int,
     checkpointing: bool,
     longest: int,
+    epochs: float,
     padding: float,
     memory: Callable[..., float],
 ) -> dict[str, str]:
@@ -217,7 +219,7 @@ def _reasons(
     )
     guess = "estimated from characters: the tokenizer is not here yet; " if work.estimated else ""
     spread = "of each GPU if FSDP spreads the weights, which a build does not do yet; " if machine.gpus > 1 else ""
-    epochs = "epoch" if settings.epochs == 1 else "epochs"
+    passed = f"{epochs:g} epoch{'' if epochs == 1 else 's'}{'' if settings.epochs else ' (by the number of rows)'}"
     return {
         "dtype": machine.why_dtype,
         "quantization": quantization if settings.quantization == "nf4" else "as sft.quantization says",
@@ -226,7 +228,7 @@ def _reasons(
         "checkpointing": f"without it {memory(rows, False):.1f} GB" if checkpointing else "the activations fit; it would cost a third more time",
         "threads": "" if machine.gpu else "one for each core this process may use, or OMP_NUM_THREADS",
         "memory": f"{spread}weights, adapter with Adam, activations of the longest batch, libraries; limit: 90% of what is there",
-        "work": f"{guess}{settings.epochs:g} {epochs}, {settings.batch} rows a step",
+        "work": f"{guess}{passed}, {settings.batch} rows a step",
     }  # fmt: skip
 
 

@@ -1,4 +1,10 @@
-"""Means with 95% intervals by the percentile bootstrap (Efron 1979), paired where two models answered the same items."""
+"""Means with 95% intervals, paired differences and what they can show.
+
+Intervals are of the expanded percentile bootstrap (Hesterberg 2015, doi 10.1080/00031305.2015.1089789): resamples within each
+task, their quantiles moved outwards as Student's t demands of few items; tasks of nothing but right and wrong have Wilson's
+(1927). Differences are paired where two models answered the same items, with p values of sign flips (Fisher 1935), and over
+several tasks by Holm (1979).
+"""
 
 from __future__ import annotations
 
@@ -8,40 +14,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scores = Mapping[str, Sequence[float]]  # task -> score of each item (0 to 1), in the order of the items
+Draws = NDArray[np.float64]
+Z = 1.959964  # of 95%, two-sided
+POWER = 0.841621  # of 80%
 
 
 def summarize(scores: Scores, resamples: int, seed: int = 0) -> dict[str, dict[str, float]]:
     """Score, low, high (0 to 100) and n per task, and of the mean over tasks (each task counts the same)."""
-    draws = _draws(scores, resamples, seed)
-    result = {task: _row(float(np.mean(values)), draws[task], len(values)) for task, values in scores.items()}
-    mean = float(np.mean([np.mean(values) for values in scores.values()]))
-    result["mean"] = _row(mean, np.mean(list(draws.values()), axis=0), sum(len(values) for values in scores.values()))
+    result = _summary(scores, resamples, seed)
+    for task, values in scores.items():
+        if set(values) <= {0.0, 1.0}:
+            low, high = wilson(sum(values), len(values))
+            result[task] |= {"low": round(100 * low, 2), "high": round(100 * high, 2)}
     return result
 
 
 def compare(better: Scores, worse: Scores, resamples: int, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Paired differences better - worse per task and of the mean: difference, low, high (points of 100), n."""
+    """Paired differences better - worse per task and of the mean, in points of 100.
+
+    Each row: difference, low, high, n; p: of sign flips, for a task by Holm over the tasks; detectable: the true difference
+    that so many items would show, its interval clear of zero, four times of five.
+    """
     paired = {task: [a - b for a, b in zip(better[task], worse[task], strict=True)] for task in better}
-    rows = summarize(paired, resamples, seed)
-    return {
-        task: {"difference": row["score"], **{key: row[key] for key in ("low", "high", "n")}}
-        for task, row in rows.items()
-    }
+    rows = _summary(paired, resamples, seed)
+    chance = _sign_flips(paired, resamples, seed)
+    adjusted = holm({task: chance[task] for task in paired}) | {"mean": chance["mean"]}
+    made = {}
+    for task, row in rows.items():
+        error = (row["high"] - row["low"]) / 2 / Z
+        made[task] = {"difference": row["score"], **{key: row[key] for key in ("low", "high", "n")}}
+        made[task] |= {"p": round(adjusted[task], 4), "detectable": round((Z + POWER) * error, 1)}
+    return made
 
 
-def _draws(scores: Scores, resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
+def wilson(right: float, n: int) -> tuple[float, float]:
+    """The 95% interval of a rate, of `right` among `n`, from 0 to 1."""
+    rate, z2 = right / n, Z * Z
+    middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z / (1 + z2 / n) * (rate * (1 - rate) / n + z2 / (4 * n * n)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """p values of several questions that are asked together, adjusted so that all are right at once."""
+    adjusted, most = {}, 0.0
+    for place, (name, p) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
+        most = max(most, min(1.0, (len(chances) - place) * p))
+        adjusted[name] = most
+    return {name: adjusted[name] for name in chances}
+
+
+def _summary(scores: Scores, resamples: int, seed: int) -> dict[str, dict[str, float]]:
+    """Rows for each task and the mean, all by the bootstrap."""
     rng = np.random.default_rng(seed)
-    return {
-        task: np.asarray(values, dtype=np.float64)[rng.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
-        for task, values in scores.items()
+    values = {task: np.asarray(rows, dtype=np.float64) for task, rows in scores.items()}
+    draws = {
+        task: rows[rng.integers(0, len(rows), (resamples, len(rows)))].mean(axis=1) for task, rows in values.items()
     }
+    result = {task: _row(rows.mean(), draws[task], len(rows), len(rows) - 1) for task, rows in values.items()}
+    together: Draws = np.mean(list(draws.values()), axis=0)
+    mean = float(np.mean([rows.mean() for rows in values.values()]))
+    result["mean"] = _row(mean, together, sum(map(len, values.values())), _freedom(list(values.values())))
+    return result
 
 
-def _row(value: float, draws: NDArray[np.float64], n: int) -> dict[str, float]:
-    low, high = np.percentile(draws, [2.5, 97.5])
+def _freedom(values: Sequence[Draws]) -> float:
+    """Degrees of freedom of a sum of means (Welch 1947)."""
+    shares = [(rows.var(ddof=1) / len(rows), len(rows)) for rows in values if len(rows) > 1]
+    total = sum(share for share, _ in shares)
+    parts = sum(share * share / (n - 1) for share, n in shares)
+    return float(total * total / parts) if parts else float(sum(n for _, n in shares))
+
+
+def _row(value: float, draws: Draws, n: int, freedom: float) -> dict[str, float]:
+    from scipy import stats
+
+    tail = 0.025
+    if freedom > 0:  # the bootstrap's spread is that of n, a mean's that of n - 1 and of Student's t
+        tail = float(stats.norm.cdf(-(((freedom + 1) / freedom) ** 0.5) * stats.t.ppf(0.975, freedom)))
+    low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
     return {
-        "score": round(100 * value, 2),
+        "score": round(100 * float(value), 2),
         "low": round(100 * float(low), 2),
         "high": round(100 * float(high), 2),
         "n": n,
+    }
+
+
+def _sign_flips(paired: Scores, resamples: int, seed: int) -> dict[str, float]:
+    """How often chance alone gives a difference as large, either way: each item's sign is flipped at random."""
+    rng = np.random.default_rng(seed)
+    seen, flipped = {}, {}
+    for task, values in paired.items():
+        rows = np.asarray(values, dtype=np.float64)
+        signs = rng.choice((-1.0, 1.0), (resamples, len(rows)))
+        seen[task], flipped[task] = float(rows.mean()), (signs * rows).mean(axis=1)
+    seen["mean"] = float(np.mean(list(seen.values())))
+    flipped["mean"] = np.mean(list(flipped.values()), axis=0)
+    return {
+        task: float((np.sum(np.abs(flipped[task]) >= abs(seen[task]) - 1e-12) + 1) / (resamples + 1)) for task in seen
     }

@@ -16,6 +16,7 @@ from factory.models import catalog
 from factory.plan import GB, Plan, Work, memory_gb, plan_sft, require_fit, work_of
 from factory.records import Example
 from factory.sizing import Size, base_config, size_of
+from factory.training import passes
 
 LAPTOP = Machine("a processor", 4, 16, False)
 WORK = Work([100] * 64, [20] * 64)
@@ -157,7 +158,8 @@ def test_this_machine_is_timed_and_priced(tmp_path: Path) -> None:
     made = plan_sft(config(base), LAPTOP, WORK, price_per_hour=2.0)
     assert made.minutes is not None and 0 < made.minutes < 5
     assert made.cost == pytest.approx(made.minutes / 30)
-    assert made.rows == 128 and made.steps == 16 and made.tokens == 12800
+    assert made.rows == 256 and made.steps == 32 and made.tokens == 25600
+    assert "4 epochs (by the number of rows)" in made.reasons["work"], "64 rows need passes"
     assert [line.split()[0] for line in made.lines()][:3] == ["machine", "dtype", "quantization"]
     assert all(key in made.reasons for key in ("dtype", "quantization", "batch", "threads", "memory", "time"))
 
@@ -175,3 +177,8 @@ def test_sizes_are_of_known_bases_only(tmp_path: Path) -> None:
     with pytest.raises(FactoryError, match="Unknown base model"):
         base_config("nothing-7b")
     assert isinstance(size_of(base_config("smollm2-135m-instruct"), 8, 32), Size)
+
+
+def test_passes_are_by_the_number_of_rows_where_nothing_is_said() -> None:
+    assert [passes(0, rows) for rows in (5, 376, 700, 1198, 10**6)] == [4, 3, 2, 1, 1]
+    assert passes(2.5, 10) == 2.5

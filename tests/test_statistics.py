@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factory.statistics import compare, summarize
+from factory.statistics import compare, holm, summarize, wilson
 
 
 def test_summary_counts_each_task_the_same() -> None:
     rows = summarize({"a": [1.0] * 30, "b": [0.0] * 10}, 500)
-    assert rows["a"] == {"score": 100.0, "low": 100.0, "high": 100.0, "n": 30}
+    assert rows["a"] == {"score": 100.0, "low": 88.65, "high": 100.0, "n": 30}, "Wilson: all right does not mean sure"
+    assert rows["b"] == {"score": 0.0, "low": 0.0, "high": 27.75, "n": 10}
     assert rows["mean"]["score"] == 50.0 and rows["mean"]["n"] == 40
 
 
@@ -45,11 +46,45 @@ def test_unpaired_lengths_are_refused() -> None:
         compare({"a": [1.0, 0.0]}, {"a": [1.0]}, 100)
 
 
-def test_known_difference_is_covered_about_95_times_of_100() -> None:
+@pytest.mark.parametrize("n", [20, 80])
+def test_known_difference_is_covered_about_95_times_of_100(n: int) -> None:
+    """benchmarks/intervals.py does it on more kinds of evaluations; the bounds are three standard errors of 400."""
     rng = np.random.default_rng(4)
     covered = 0
-    for seed in range(200):
-        worse, better = rng.binomial(1, 0.5, 80), rng.binomial(1, 0.7, 80)
-        row = compare({"a": better.astype(float).tolist()}, {"a": worse.astype(float).tolist()}, 400, seed)["a"]
-        covered += row["low"] <= 20 <= row["high"]
-    assert 180 <= covered <= 199
+    for seed in range(400):
+        worse = rng.beta(0.5, 1.5, n)
+        better = worse + (1 - worse) * 0.4 * rng.binomial(1, 0.5, n)
+        row = compare({"a": better.tolist()}, {"a": worse.tolist()}, 400, seed)["mean"]
+        covered += row["low"] <= 15 <= row["high"]
+    assert 367 <= covered <= 393
+
+
+def test_wilson_is_the_known_interval() -> None:
+    """8 of 10: 0.490 to 0.943 (Newcombe 1998, doi 10.1002/(SICI)1097-0258(19980430)17:8<857)."""
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert (wilson(0, 10)[0], wilson(10, 10)[1]) == pytest.approx((0, 1))
+
+
+def test_holm_steps_down_and_never_falls() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
+
+
+def test_chance_is_told_from_a_gain() -> None:
+    rng = np.random.default_rng(5)
+    base = rng.uniform(0, 0.8, 40)
+    same, better = base + rng.normal(0, 0.1, 40), base + rng.normal(0.1, 0.1, 40)
+    chance, gain = (compare({"a": list(rows)}, {"a": list(base)}, 1000)["a"] for rows in (same, better))
+    assert gain["p"] < 0.01 < chance["p"]
+    exact = compare({"a": [1.0] * 5}, {"a": [0.0] * 5}, 5000)["a"]
+    assert exact["p"] == pytest.approx(2 / 32, abs=0.015), "all five signs alike: 2 of 32 by chance"
+
+
+def test_a_gain_of_the_detectable_size_is_found_four_times_of_five() -> None:
+    rng = np.random.default_rng(6)
+    planned = compare({"a": rng.normal(0, 0.3, 60).tolist()}, {"a": [0.0] * 60}, 1000)["a"]["detectable"] / 100
+    shown = sum(
+        compare({"a": rng.normal(planned, 0.3, 60).tolist()}, {"a": [0.0] * 60}, 300, seed)["a"]["low"] > 0
+        for seed in range(200)
+    )
+    assert 135 <= shown <= 190

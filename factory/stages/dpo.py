@@ -35,7 +35,18 @@ def run(context: Context) -> dict[str, Any]:
     order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
     fields = ("prompt", "chosen", "rejected")
     rows = Dataset.from_list([{field: getattr(pairs[row], field) for field in fields} for row in order])
-    config = trainer_config(DPOConfig, settings, context, machine, beta=settings.beta)
+    at_once = (
+        settings.batch if machine.gpu else 1
+    )  # TRL projects every position of both answers: a pair at a time halves the memory
+    config = trainer_config(
+        DPOConfig,
+        settings,
+        context,
+        machine,
+        beta=settings.beta,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=settings.batch // at_once,
+    )
     torch.manual_seed(context.config.seed)
     trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
     before = lora_weights(trainer.model)

@@ -174,18 +174,25 @@ def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], 
 
 
 def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the specialist must show: above each named rival on the mean, the interval clear of zero; no leak."""
+    """What the specialist must show; `detail` holds the figures that decide."""
+    limits = context.config.evaluate.gates
+    by_rival = {row["worse"]: row for row in result["differences"] if row["task"] == "mean"}
     gates = []
-    for rival in context.config.evaluate.gates.above:
-        rows = [row for row in result["differences"] if row["worse"] == rival and row["task"] == "mean"]
-        detail = (
-            f"{rows[0]['difference']:+.1f} [{rows[0]['low']:+.1f}, {rows[0]['high']:+.1f}]" if rows else "not scored"
-        )
-        gates.append({"name": f"above {rival}", "passed": bool(rows and rows[0]["low"] > 0), "detail": detail})
+    for rivals, name, least in ((limits.above, "above", 0.0), (limits.not_below, "not below", -limits.margin)):
+        for rival in rivals:
+            row = by_rival.get(rival)
+            detail = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]" if row else "not scored"
+            if least:
+                detail += f", margin {limits.margin:g}"
+            gates.append({"name": f"{name} {rival}", "passed": bool(row and row["low"] > least), "detail": detail})
     gates.append({"name": "leak-free", "passed": result["leak_free"], "detail": "training rows against eval items"})
+    answers = read_records(_path(context, result["best"]), Prediction)
+    kept = sum(bool(row.prediction.strip()) and not row.truncated for row in answers)
+    detail = f"{kept} of {len(answers)} answers are not empty and end by themselves, at least {limits.format:.0%} must"
+    gates.append({"name": "format", "passed": kept >= limits.format * len(answers), "detail": detail})
     return gates
 
 
 STAGE = Stage(
-    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=3
+    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=4
 )

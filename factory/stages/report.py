@@ -163,7 +163,7 @@ def gather(context: Context, scores: Row) -> Row:
         "review": scores.get("review", {}),
         "names": {model: _name(model, zh) for model in (*NAMES, *scores["models"])},
         "models": [name for name in {**NAMES, **scores["models"]} if name in scores["models"] and name != "best"],
-        "versus": against(scores), "data": data(context), "curves": curves(context), "made": made,
+        "versus": against(scores), "detectable": against(scores).get(("base", "mean"), {}).get("detectable"), "data": data(context), "curves": curves(context), "made": made,
         "sft": {"base": config.base} | context.summary("sft"), "prefer": context.summary("prefer"),
         "dpo": context.summary("dpo"), "skipped": reason(context.summary("dpo")),
         "answers": answers(context.input("evaluate") / "predictions", scores),

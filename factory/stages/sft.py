@@ -10,7 +10,15 @@ from factory.models import base_folder, find_base, load_base, quiet_libraries
 from factory.plan import plan_sft, require_fit, work_of
 from factory.records import Example, read_records
 from factory.stage import Context, Stage
-from factory.training import fit, lora_weights, project_labelled_positions_only, row_order, save_adapter, trainer_config
+from factory.training import (
+    fit,
+    lora_weights,
+    passes,
+    project_labelled_positions_only,
+    row_order,
+    save_adapter,
+    trainer_config,
+)
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -35,7 +43,8 @@ def run(context: Context) -> dict[str, Any]:
     disable_progress_bars()
     project_labelled_positions_only()
     model, tokenizer = load_base(folder, settings.quantization, machine)
-    order = row_order(work.lengths, settings.batch, settings.epochs, context.config.seed)
+    epochs = passes(settings.epochs, len(examples))
+    order = row_order(work.lengths, settings.batch, epochs, context.config.seed)
     rows = Dataset.from_list(
         [{"prompt": examples[row].prompt, "completion": examples[row].completion} for row in order]
     )
@@ -73,6 +82,7 @@ def run(context: Context) -> dict[str, Any]:
         "base": context.config.base,
         "quantization": plan.quantization,
         "dtype": machine.dtype,
+        "epochs": epochs,
         "cut_rows": sum(length > settings.max_length for length in work.lengths),
         "plan": {"memory_gb": plan.memory_gb, "minutes": plan.minutes, "batch": plan.batch},
         **told,
