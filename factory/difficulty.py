@@ -55,8 +55,8 @@ def signals(examples: Sequence[Example], base: str, settings: Sft, say: Callable
         todo = sorted(new, key=lambda key: len(str(new[key].prompt)))
         for start in range(0, len(todo), SAVED):
             part = todo[start : start + SAVED]
-            losses = measure(model, tokenizer, [new[key] for key in part], settings.max_length)
-            fresh = {key: np.asarray(pair, dtype=np.float32) for key, pair in zip(part, losses, strict=True)}
+            pairs = measure(model, tokenizer, [new[key] for key in part], settings.max_length)
+            fresh = {key: np.asarray(pair, dtype=np.float32) for key, pair in zip(part, pairs, strict=True)}
             store.write(fresh)
             known |= fresh
             progress.at(start + len(part))
@@ -86,10 +86,11 @@ def measure(model: Any, tokenizer: Any, examples: Sequence[Example], max_length:
         answer = whole[len(heads[0]) :][: max_length // 2] or whole[-1:]
         for head, part in zip(heads, (asked, alone), strict=True):
             part.append((head[-(max_length - len(answer)) :], answer))
-    return list(zip(_all_losses(model, asked), _all_losses(model, alone), strict=True))
+    return list(zip(losses(model, asked), losses(model, alone), strict=True))
 
 
-def _all_losses(model: Any, parts: Sequence[Part]) -> list[float]:
+def losses(model: Any, parts: Sequence[Part]) -> list[float]:
+    """Mean loss a token of each part's answer after its head, in nats."""
     found = [0.0] * len(parts)
     for rows in _batches(parts):
         for number, loss in zip(rows, _losses(model, [parts[number] for number in rows]), strict=True):

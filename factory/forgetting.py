@@ -1,0 +1,120 @@
+"""What a specialist forgot: general ability before and after, on a small frozen set of our own writing, in Chinese and English.
+
+`factory/general/LANGUAGE.jsonl`: reading, arithmetic, common sense, instructions, 20 each; every model is held to an item's four
+choices. `LANGUAGE.txt`: prose outside the shipped domains, for perplexity. None of it is ever trained on.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.resources
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from factory.answers import Answers, weights_digest
+from factory.difficulty import Part, losses
+from factory.domain import Task
+from factory.files import digest, read_json, write_json
+from factory.generate import Question, answer
+from factory.hardware import inspect_machine
+from factory.models import find_base, load_answering
+from factory.progress import Progress
+from factory.stage import Say
+from factory.statistics import Scores, compare, summarize
+
+LANGUAGES = ("en", "zh")
+RESAMPLES = 2000
+
+
+def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: Path, say: Say) -> dict[str, Any]:
+    """Base and specialist on the general set of every language that the base knows; kept as `forgetting.json` in the run.
+
+    Returns models (score, low, high, n by language and kind), difference (specialist - base, in points, paired), perplexity by
+    model and language, and the digest of the set.
+    """
+    known = find_base(base["name"]).languages
+    languages = [language for language in LANGUAGES if not known or {language, "and many more"} & set(known)]
+    folder = Path(base["path"])
+    mark = digest([weights_digest(folder, adapter), {language: _texts(language) for language in languages}])
+    path = run_dir / "forgetting.json"
+    if path.exists() and (kept := read_json(path)).get("mark") == mark:
+        return dict(kept)
+    scores: dict[str, Scores] = {}
+    perplexity: dict[str, dict[str, float]] = {}
+    for name, trained in (("base", None), ("specialist", adapter)):
+        model, tokenizer = load_answering(folder, quantization, trained)
+        model_mark = weights_digest(folder, trained)
+        kept = Answers(run_dir.parent / "answers.sqlite", model_mark, general=True, dtype=inspect_machine().dtype)
+        scores[name] = _answered(model, tokenizer, base["stop"], languages, kept, name, say)
+        perplexity[name] = {language: _perplexity(model, tokenizer, language) for language in languages}
+        del model
+        gc.collect()
+    made = {
+        "mark": mark,
+        "models": {name: summarize(rows, RESAMPLES) for name, rows in scores.items()},
+        "difference": compare(scores["specialist"], scores["base"], RESAMPLES),
+        "perplexity": perplexity,
+    }
+    write_json(path, made)
+    return made
+
+
+def told(found: dict[str, Any]) -> list[str]:
+    """The result as lines for people."""
+    row = found["difference"]["mean"]
+    lines = [
+        f"general ability {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}] points, {row['n']} items"
+    ]
+    for kind in found["difference"]:
+        base, after = (found["models"][name][kind]["score"] for name in ("base", "specialist"))
+        lines.append(f"{kind:16} {base:5.1f} -> {after:5.1f}")
+    for language, base in found["perplexity"]["base"].items():
+        after = found["perplexity"]["specialist"][language]
+        lines.append(f"perplexity {language:5} {base:5.1f} -> {after:5.1f}")
+    return lines
+
+
+def items(language: str) -> list[dict[str, Any]]:
+    """The frozen items of a language: id, kind, prompt, choices, answer."""
+    return [json.loads(line) for line in _texts(language)[0].splitlines()]
+
+
+def _texts(language: str) -> tuple[str, str]:
+    folder = importlib.resources.files("factory") / "general"
+    return tuple((folder / f"{language}.{end}").read_text(encoding="utf-8") for end in ("jsonl", "txt"))  # type: ignore[return-value]
+
+
+def _answered(
+    model: Any, tokenizer: Any, stop: list[str], languages: list[str], kept: Answers, name: str, say: Say
+) -> Scores:
+    rows = [(f"{language} {row['kind']}", row) for language in languages for row in items(language)]
+    questions = [
+        Question([{"role": "user", "content": row["prompt"]}], Task("general", "", "choice", choices=tuple(row["choices"]), max_new_tokens=24))
+        for _, row in rows
+    ]  # fmt: skip
+    found = kept.find(questions)
+    left = [place for place in range(len(questions)) if place not in found]
+    progress = Progress(say, f"general ability, {name}", len(left))
+    answers = answer(
+        model, tokenizer, [questions[place] for place in left], stop=stop, progress=progress, keep=kept.keep
+    )
+    found |= dict(zip(left, answers, strict=True))
+    scores: dict[str, list[float]] = defaultdict(list)
+    for place, (kind, row) in enumerate(rows):
+        scores[kind].append(float(found[place].text == row["answer"]))
+    return scores
+
+
+def _perplexity(model: Any, tokenizer: Any, language: str) -> float:
+    """Of the paragraphs of the language's prose, by their tokens after the first."""
+    parts: list[Part] = []
+    for text in _texts(language)[1].split("\n\n"):
+        tokens = tokenizer(text.strip())["input_ids"]
+        if len(tokens) > 1:
+            parts.append((tokens[:1], tokens[1:]))
+    weights = [len(said) for _, said in parts]
+    total = sum(loss * weight for loss, weight in zip(losses(model, parts), weights, strict=True))
+    return round(math.exp(min(total / sum(weights), 50)), 2)
