@@ -70,7 +70,8 @@ def _export(job: Job, kind: Kind, target: Path) -> Path:
             if path.is_file()
         }
         write_json(made / "export.json", note)
-        made.chmod(0o755)
+        for path in (made, *made.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # libraries write weights for their owner alone
         shutil.rmtree(target, ignore_errors=True)
         made.rename(target)
     finally:

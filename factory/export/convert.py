@@ -64,16 +64,10 @@ def _run(job: Job, spec: dict[str, Any], scratch: Path) -> None:
         scratch / "spec.json",
         spec
         | {
-            "name": f"{job.title} ({Path(job.base['name']).name})",
             "template": job.template,
             "ends": job.ends,
             "add_bos": start == job.tokenizer.bos_token_id,
-            "strings": {
-                "general.name": f"{job.title} ({Path(job.base['name']).name})",
-                "general.license": job.base["license"],
-                "general.description": job.domain.config.description,
-                "general.finetune": job.domain.config.name,
-            },
+            "strings": job.words,
         },
     )
     environment = os.environ | {"PYTHONPATH": str(tool), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -70,6 +70,17 @@ class Job:
     def title(self) -> str:
         return self.domain.config.app.title or self.domain.config.title
 
+    @property
+    def words(self) -> dict[str, str]:
+        """What a GGUF says of itself; the base alone says nothing of a domain."""
+        base = Path(self.base["name"]).name
+        words = {"general.name": base, "general.license": self.base["license"]}
+        if self.adapter:
+            name = self.domain.config.name
+            words |= {"general.name": f"{self.title} ({base})", "general.finetune": name}
+            words["general.description"] = self.domain.config.description
+        return words
+
     @cached_property
     def tokenizer(self) -> Any:
         return load_tokenizer(self.base_dir)
@@ -128,7 +139,7 @@ def open_job(order: Order, quants: tuple[str, ...], say: Say) -> Job:
     if quant and quant not in quants:
         hint = suggest(quant, quants) if quants else "Leave --quant out."
         raise FactoryError(f"--to {order.kind} has no quantization '{quant}'.", hint)
-    folder = open_run(order.domain, order.run)
+    folder = open_run(order.domain, order.run).resolve()
     domain = run_domain(order.domain, order.run)
     manifest(folder, "sft")
     base = read_json(folder / "sft" / "base.json")

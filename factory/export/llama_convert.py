@@ -27,9 +27,7 @@ def main() -> None:
         return
     TextModel.get_vocab_base_pre = _pre_tokenizer(TextModel.get_vocab_base_pre)
     TextModel.prepare_metadata = _metadata(TextModel.prepare_metadata, spec)
-    sys.argv = [
-        "convert", spec["model"], "--outtype", spec["type"], "--outfile", spec["out"], "--model-name", spec["name"],
-    ]  # fmt: skip
+    sys.argv = ["convert", spec["model"], "--outtype", spec["type"], "--outfile", spec["out"]]
     converter.main()
 
 
