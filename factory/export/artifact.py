@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,15 @@ from factory.export.folder import write_folder
 from factory.export.gguf_files import write_gguf, write_gguf_lora
 from factory.export.job import PLAIN, QUANTS, Job, Order, Say, open_job
 from factory.export.ollama import write_ollama
+from factory.export.parity import require_parity
 from factory.export.quantize import MIXES
 from factory.export.weights import write_adapter, write_merged
-from factory.files import lock, sha256, write_json
+from factory.files import atomic_write, lock, sha256, write_json
 from factory.stage import full_disk_named, package_versions
 
 Make = Callable[[Job, Path], dict[str, Any]]
+Check = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]  # parity.check_parity: how it compares with the trained model
+WEIGHTS = (".gguf", ".safetensors")
 WHOLE = ("q8_0", "f16", "f32", "bf16", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 
 
@@ -35,8 +39,11 @@ class Kind:
     quants: tuple[str, ...] = ()
 
 
-def export(order: Order, say: Say) -> Path:
-    """Make the artifact that `order` asks for; return its folder, which holds export.json."""
+def export(order: Order, say: Say, check: Check | None = None) -> Path:
+    """Make the artifact that `order` asks for; return its folder, which holds export.json.
+
+    What `check` finds is kept there under `parity`; an artifact that fails it stays, marked so, and FactoryError says why.
+    """
     if order.kind == "onnx":
         raise FactoryError(*ONNX)
     if order.kind not in KINDS:
@@ -45,17 +52,18 @@ def export(order: Order, say: Say) -> Path:
     job = open_job(order, kind.quants, say)
     if job.adapter is None and order.kind in ("adapter", "gguf-lora"):
         raise FactoryError(f"--to {order.kind} with --model base: the base has no adapter.", "Use --to gguf.")
-    target = (order.output or job.run_dir / "export" / _name(job)).resolve()
-    if target.exists() and not order.force:
-        raise FactoryError(f"{target} exists.", "Give another place with -o, or --force to replace it.")
+    target, packed = _places(job)
+    for place in (target, packed):
+        if place and place.exists() and not order.force:
+            raise FactoryError(f"{place} exists.", "Give another place with -o, or --force to replace it.")
     target.parent.mkdir(parents=True, exist_ok=True)
     _require_room(job, target.parent)
     busy = FactoryError(f"Another export to {target} is running.", "Wait for it, or give another place with -o.")
     with lock(target.parent / f".{target.name}.lock", busy), full_disk_named("the export", target.parent):
-        return _export(job, kind, target)
+        return _export(job, kind, target, check)
 
 
-def _export(job: Job, kind: Kind, target: Path) -> Path:
+def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> Path:
     for left in target.parent.glob(f".{target.name}.new.*"):  # by a process that was killed
         shutil.rmtree(left)
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.new."))
@@ -64,6 +72,8 @@ def _export(job: Job, kind: Kind, target: Path) -> Path:
         told = kind.make(job, made)
         note = {"kind": job.order.kind, "quant": job.quant, **job.facts(), **told}
         note["packages"] = package_versions()
+        if check:
+            note["parity"] = check(job, made, told)
         note["files"] = {
             path.relative_to(made).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in sorted(made.rglob("*"))
@@ -76,6 +86,8 @@ def _export(job: Job, kind: Kind, target: Path) -> Path:
         made.rename(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+    if check:
+        require_parity(note["parity"], target)
     return target
 
 

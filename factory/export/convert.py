@@ -72,9 +72,13 @@ def _run(job: Job, spec: dict[str, Any], scratch: Path) -> None:
     )
     environment = os.environ | {"PYTHONPATH": str(tool), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, str(Path(__file__).with_name("llama_convert.py")), str(scratch / "spec.json")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=scratch)
+    done = _start(command, environment, scratch)
     if done.returncode:
         raise _refusal(job, done.stderr)
+
+
+def _start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
 
 
 def _refusal(job: Job, told: str) -> Exception:

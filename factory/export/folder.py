@@ -63,7 +63,7 @@ def page(job: Job, out: Path, model: str, asked: list[dict[str, str]]) -> str:
         subtitle=config.app.subtitle or config.description,
         disclaimer=config.app.disclaimer,
         chinese_first=config.language == "zh",
-        model=model,
+        file=model,
         size=f"{(out / model).stat().st_size / 1e6:,.0f} MB",
         quant=job.quant,
         base=Path(job.base["name"]).name,

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from factory.errors import FactoryError
 from factory.export.convert import DIRECT, adapter_gguf, model_gguf
 from factory.export.job import Job
 from factory.export.quantize import quantize_gguf
+from factory.export.weights import settings_of
 from factory.files import sha256, write_text
 from factory.models import home, once
 
+PARTLY = {"minicpm3": "what it changes in q_a, q_b, kv_a and kv_b has no effect there"}  # measured, xllamacpp 2026.10
 README = """# {title}: the adapter alone
 
 The base's GGUF, which any number of adapters over it share: `{base}`
@@ -52,6 +55,11 @@ def write_gguf(job: Job, out: Path) -> dict[str, Any]:
 
 def write_gguf_lora(job: Job, out: Path) -> dict[str, Any]:
     """The adapter's GGUF in f16; the base's, which every adapter over it shares, lies below home()/gguf in `job.quant`."""
+    kind = settings_of(job.base_dir).get("model_type")
+    if kind in PARTLY:
+        raise FactoryError(
+            f"llama.cpp applies only a part of an adapter to {kind}: {PARTLY[kind]}.", "Use --to gguf: it merges it."
+        )
     folder = home() / "gguf" / f"{job.base_dir.name}-{job.quant}"
     stamp = f"{job.base_dir} {[path.stat().st_mtime_ns for path in sorted(job.base_dir.glob('*.safetensors'))]}"
     once(folder, lambda place: _write_base(replace(job, model="base"), place), stamp=stamp)
