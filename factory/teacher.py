@@ -7,7 +7,6 @@ finished work can be played again with no network. The key comes from the enviro
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,8 +18,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from factory.config import Synthesize
-from factory.errors import FactoryError, need_extra
+from factory.errors import FactoryError
 from factory.files import digest, read_json, sha256, write_json
+from factory.llama import serve
 from factory.models import home
 from factory.progress import Progress
 from factory.records import Message
@@ -201,8 +201,8 @@ def open_teacher(where: str, model: str = "", limits: Limits | None = None) -> I
             raise FactoryError(
                 f"The teacher's file {where} does not exist.", "Give a GGUF file or an address that ends in /v1."
             )
-        with _served(path, limits) as (address, key):
-            yield Teacher(address, model or f"{path.name}-{sha256(path)[:12]}", limits, key=key)
+        with serve(path, slots=limits.concurrency) as (address, key):
+            yield Teacher(f"{address}/v1", model or f"{path.name}-{sha256(path)[:12]}", limits, key=key)
         return
     if not where.startswith(("http://", "https://")):
         raise FactoryError(
@@ -230,35 +230,3 @@ def _first_model(address: str) -> str:
     name = str(models[0].id)
     write_json(path, {**known, address: name})
     return name
-
-
-@contextmanager
-def _served(path: Path, limits: Limits) -> Iterator[tuple[str, str]]:
-    """Address and key of llama.cpp's server inside this process, on 127.0.0.1 and a free port."""
-    try:
-        import xllamacpp
-    except ModuleNotFoundError as error:
-        raise need_extra("xllamacpp", "gguf") from error
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_parallel = limits.concurrency
-    params.n_ctx = 4096 * limits.concurrency
-    params.hostnames = ["127.0.0.1"]
-    params.verbosity = 0
-    key = secrets.token_urlsafe()
-    params.api_keys = [key]
-    params.port = _free_port()
-    params.cpuparams.n_threads = os.cpu_count() or 2
-    server = xllamacpp.Server(params)
-    try:
-        yield f"{server.listening_address}/v1", key
-    finally:
-        del server
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -13,8 +13,8 @@ from conftest import ROOT
 LEVELS = [
     ["errors"], ["hardware", "files", "text", "progress", "pii", "numerals"], ["records", "config", "scorers", "duplicates", "grounding", "quality"], ["leaks", "readers"],
     ["domain", "documents", "structure"], ["questions"], ["rules"],
-    ["baselines", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["store", "answers"], ["embedding", "difficulty"], ["meaning", "selection"], ["sieve"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
-    ["sources", "doctor", "proposal", "datafacts"], ["build", "scaffold", "passages", "datarows"], ["predict", "check", "cleaning", "teaching", "console", "datapage", "curvepage"], ["curve"], ["cli_data"], ["cli"],
+    ["baselines", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["store", "answers", "llama"], ["embedding", "difficulty"], ["meaning", "selection", "forgetting"], ["sieve"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
+    ["sources", "doctor", "proposal", "datafacts"], ["build", "scaffold", "passages", "datarows"], ["predict", "check", "cleaning", "teaching", "console", "datapage", "curvepage"], ["curve", "export"], ["release"], ["cli_data", "cli_export"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 HEAVY = {"torch", "transformers", "datasets", "gradio", "trl", "peft", "sklearn"}

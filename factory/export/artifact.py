@@ -1,0 +1,127 @@
+"""One export from the order to the finished folder: made beside its place, measured, moved there whole.
+
+`export.json` is in every finished artifact: what it is, its files with digests, where it comes from, and how it compares with
+the trained model.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory.errors import FactoryError, suggest
+from factory.export.folder import write_folder
+from factory.export.gguf_files import write_gguf, write_gguf_lora
+from factory.export.job import PLAIN, QUANTS, Job, Order, Say, open_job
+from factory.export.ollama import write_ollama
+from factory.export.parity import require_parity
+from factory.export.quantize import MIXES
+from factory.export.weights import write_adapter, write_merged
+from factory.files import atomic_write, lock, sha256, write_json
+from factory.stage import full_disk_named, package_versions
+
+Make = Callable[[Job, Path], dict[str, Any]]
+Check = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]  # parity.check_parity: how it compares with the trained model
+WEIGHTS = (".gguf", ".safetensors")
+WHOLE = ("q8_0", "f16", "f32", "bf16", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of artifact: how it is made, and the quantizations that it takes, its own first."""
+
+    make: Make
+    quants: tuple[str, ...] = ()
+
+
+def export(order: Order, say: Say, check: Check | None = None) -> Path:
+    """Make the artifact that `order` asks for; return its folder, which holds export.json.
+
+    What `check` finds is kept there under `parity`; an artifact that fails it stays, marked so, and FactoryError says why.
+    """
+    if order.kind == "onnx":
+        raise FactoryError(*ONNX)
+    if order.kind not in KINDS:
+        raise FactoryError(f"Unknown kind '{order.kind}'.", suggest(order.kind, [*KINDS, "onnx"]))
+    kind = KINDS[order.kind]
+    job = open_job(order, kind.quants, say)
+    if job.adapter is None and order.kind in ("adapter", "gguf-lora"):
+        raise FactoryError(f"--to {order.kind} with --model base: the base has no adapter.", "Use --to gguf.")
+    target, packed = _places(job)
+    for place in (target, packed):
+        if place and place.exists() and not order.force:
+            raise FactoryError(f"{place} exists.", "Give another place with -o, or --force to replace it.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _require_room(job, target.parent)
+    busy = FactoryError(f"Another export to {target} is running.", "Wait for it, or give another place with -o.")
+    with lock(target.parent / f".{target.name}.lock", busy), full_disk_named("the export", target.parent):
+        return _export(job, kind, target, check)
+
+
+def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> Path:
+    for left in target.parent.glob(f".{target.name}.new.*"):  # by a process that was killed
+        shutil.rmtree(left)
+    made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.new."))
+    try:
+        job.say(f"{job.domain.config.name}: {job.model} over {Path(job.base['name']).name} to {target}")
+        told = kind.make(job, made)
+        note = {"kind": job.order.kind, "quant": job.quant, **job.facts(), **told}
+        note["packages"] = package_versions()
+        if check:
+            note["parity"] = check(job, made, told)
+        note["files"] = {
+            path.relative_to(made).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in sorted(made.rglob("*"))
+            if path.is_file()
+        }
+        write_json(made / "export.json", note)
+        for path in (made, *made.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # libraries write weights for their owner alone
+        shutil.rmtree(target, ignore_errors=True)
+        made.rename(target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    if check:
+        require_parity(note["parity"], target)
+    return target
+
+
+def _name(job: Job) -> str:
+    parts = [job.order.kind, job.quant, "" if job.order.model == "best" else job.model]
+    return "-".join(part for part in [*parts, "original" if job.order.over == "original" else ""] if part)
+
+
+def _require_room(job: Job, place: Path) -> None:
+    """Enough disk for the merged weights, what is converted from them, and the artifact."""
+    bits = {
+        "adapter": 0.0,
+        "merged": QUANTS.get(job.quant, 32.0),
+        "gguf-lora": QUANTS.get(job.quant, 16.0) + 48.0,
+    }.get(job.order.kind, 32.0 + QUANTS.get(job.quant, 0.0) + (16.0 if job.quant in MIXES else 0.0))
+    need = int(job.parameters() * bits / 8 * 1.05) + (64 << 20)
+    free = shutil.disk_usage(place).free
+    if free < need:
+        raise FactoryError(
+            f"Not enough room in {place}: the export needs {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.",
+            "Free some, give a place on another disk with -o, or take a smaller --quant.",
+        )
+
+
+ONNX = (
+    "--to onnx: the well-kept exporter (optimum-onnx 0.1.0) needs transformers below 4.58, and training needs 5.10 or later.",
+    "Use --to gguf; or --to merged, and run 'optimum-cli export onnx' on that folder in an environment of its own.",
+)
+
+KINDS: dict[str, Kind] = {
+    "adapter": Kind(write_adapter),
+    "merged": Kind(write_merged, PLAIN),
+    "gguf": Kind(write_gguf, WHOLE),
+    "gguf-lora": Kind(write_gguf_lora, WHOLE),
+    "ollama": Kind(write_ollama, WHOLE),
+    "folder": Kind(write_folder, WHOLE),
+}

@@ -1,0 +1,117 @@
+"""Why an exported artifact answers otherwise than the trained model: each likely cause is looked for in the artifact itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from factory.export.job import PLAIN, Job
+from factory.export.opened import Artifact
+from factory.generate import Question
+
+PROBES = 12  # questions whose prompts are compared
+ALIKE = 0.95  # cosine from which two tensors are the same one, rounded
+
+
+def prompt_cause(job: Job, artifact: Artifact, questions: Sequence[Question]) -> tuple[str, str] | None:
+    """What differs in the prompt, as the artifact makes it, from the one that the model was trained on: (cause, words)."""
+    step = max(1, len(questions) // PROBES)
+    for question in questions[::step]:
+        wanted_text = job.tokenizer.apply_chat_template(question.prompt, tokenize=False, add_generation_prompt=True)
+        wanted = job.tokenizer(wanted_text, add_special_tokens=False)["input_ids"]
+        text = artifact.render(question.prompt)
+        if artifact.tokenize(text, special=True) == wanted:
+            continue
+        begin = job.tokenizer.bos_token or ""
+        if text.removeprefix(begin) != wanted_text.removeprefix(begin):
+            return "template", f"its chat template writes another prompt: {_parting(text, wanted_text)}"
+        return "tokens", _token_difference(job, artifact, text, wanted)
+    return None
+
+
+def _parting(text: str, wanted: str) -> str:
+    place = next((n for n, (a, b) in enumerate(zip(text, wanted, strict=False)) if a != b), min(len(text), len(wanted)))
+    start = max(0, place - 8)
+    return f"{text[start : place + 16]!r} where the model learned {wanted[start : place + 16]!r}"
+
+
+def _token_difference(job: Job, artifact: Artifact, text: str, wanted: list[int]) -> str:
+    special = [word for word in job.tokenizer.get_added_vocab() if word in text]
+    for word in sorted(special, key=text.find):
+        pieces = artifact.tokenize(word)
+        if len(pieces) != 1:
+            return f"its special tokens are lost: {word!r} is {len(pieces)} tokens in it, one to the trained model"
+    found = artifact.tokenize(text, special=True)
+    place = next(
+        (n for n, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted))
+    )
+    words = [job.tokenizer.convert_ids_to_tokens(ids[place : place + 1]) for ids in (found, wanted)]
+    return f"its tokenizer cuts the prompt otherwise: token {place} is {words[0]} where the model learned {words[1]}"
+
+
+def weights_cause(job: Job, base: Path, adapters: Sequence[Path]) -> tuple[str, str] | None:
+    """A GGUF that does not hold the weights of this run: another base, or an adapter that was trained elsewhere."""
+    import gguf
+
+    known = {tensor.name: tensor for tensor in gguf.GGUFReader(base).tensors}
+    embedding = known["token_embd.weight"]
+    own = _tensor(job.base_dir, "embed_tokens.weight")
+    rows = min(256, len(own))
+    found = gguf.dequantize(embedding.data[:rows], embedding.tensor_type)
+    if found.shape != own[:rows].shape or _cosine(found, own[:rows]) < ALIKE:
+        return "base", "its weights are not those of the base that the model was trained over"
+    for path in adapters:
+        tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+        if job.adapter and not _same_adapter(tensors, job.adapter):
+            return "adapter", "it holds an adapter that was trained elsewhere, not this run's"
+    return None
+
+
+def _same_adapter(tensors: dict[str, Any], adapter: Path) -> bool:
+    """Whether the first layer's way down is this adapter's; llama.cpp keeps the order of its columns."""
+    import gguf
+
+    own = _tensor(adapter, "layers.0.mlp.down_proj.lora_A.weight")
+    found = tensors.get("blk.0.ffn_down.weight.lora_a")
+    if found is None or own is None:
+        return True  # an architecture that names it otherwise: nothing to compare
+    data = gguf.dequantize(found.data, found.tensor_type)
+    return bool(data.shape == own.shape and _cosine(data, own) >= ALIKE)
+
+
+def _tensor(folder: Path, end: str) -> Any:
+    """The first tensor of a folder's safetensors whose name ends so, in fp32 (None: no such one)."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                if name.endswith(end):
+                    return file.get_tensor(name).float().numpy()
+    return None
+
+
+def _cosine(found: Any, wanted: Any) -> float:
+    import numpy as np
+
+    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+    return float(a @ b / ((a @ a) ** 0.5 * (b @ b) ** 0.5 + 1e-30))
+
+
+def rest_cause(job: Job, ends_missed: float) -> tuple[str, str]:
+    """What is left when prompt and weights are right."""
+    if ends_missed >= 0.5:
+        ends = " ".join(job.tokenizer.convert_ids_to_tokens(job.ends))
+        return "ends", f"it goes on where the trained model ends with {ends}: the file does not count that as an end"
+    if job.order.over == "original":
+        return (
+            "base weights",
+            "it was merged into the base as it was fetched, not into what the adapter was trained over",
+        )
+    if job.quant and job.quant not in PLAIN:
+        return (
+            "quantization",
+            f"prompt, tokens and weights are right, so {job.quant} rounds too much: take a longer type",
+        )
+    return "rounding", "prompt, tokens and weights are right: look at the first differences in export.json"
