@@ -44,3 +44,25 @@ def export(
     from factory.export.job import Order
 
     say(f"\nExported: {export(Order(domain, to, quant, model, run, output, over, force, zipped), say)}")
+
+
+@app.command()
+def release(
+    domain: Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")],
+    run: Annotated[str, typer.Option("--run", help="Name of the run: runs/DOMAIN/RUN.")] = "default",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The folder, or NAME.zip; empty: runs/DOMAIN/RUN/export/release."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Hand a specialist on, if every gate is passed: adapter, chat template, licences and a model card with all figures.
+
+    Measures first what it forgot. Exit status 1 names the gates that are not passed, and nothing is written.
+
+    Example: factory release cooking
+    """
+    from factory.export.artifact import export
+    from factory.export.job import Order
+
+    say(f"\nReleased: {export(Order(domain, 'release', run=run, output=output, force=force), say)}")

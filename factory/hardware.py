@@ -110,6 +110,15 @@ def give_memory_back() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+def energy_joules(root: Path = Path("/sys/class/powercap")) -> float | None:
+    """The processor packages' energy counters (RAPL) in joules; None where the machine does not tell."""
+    try:
+        counters = [path / "energy_uj" for path in root.glob("intel-rapl:*") if path.name.count(":") == 1]
+        return sum(int(path.read_text()) for path in counters) / 1e6 if counters else None
+    except (OSError, ValueError):
+        return None
+
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 

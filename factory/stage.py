@@ -24,7 +24,7 @@ from factory.config import Config
 from factory.domain import Domain
 from factory.errors import FactoryError
 from factory.files import digest, digest_tree, lock, read_json, sha256, write_json
-from factory.hardware import give_memory_back
+from factory.hardware import energy_joules, give_memory_back
 
 PACKAGES = ("vertical-factory", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scikit-learn")
 SCRATCH = "checkpoints"  # a stage's unfinished work: never an output, removed once the manifest is written
@@ -164,11 +164,14 @@ def _run_one(stage: Stage, context: Context, keep: bool) -> dict[str, Any]:
     for left in context.out.rglob(".*.tmp"):  # half-written by a process that was killed: no output of this stage
         left.unlink()
     context.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    started, energy = time.time(), energy_joules()
     with full_disk_named(f"'{stage.name}'", context.out):
         write_json(context.out / "started.json", {"fingerprint": digest(parts)})
         summary = stage.run(context)
-        _finish(stage, context, parts, summary, time.time() - started)
+        used = {"seconds": round(time.time() - started, 1)}
+        if energy is not None and (now := energy_joules() or 0.0) > energy:  # the counter wraps once a day or so
+            used["joules"] = round(now - energy, 1)
+        _finish(stage, context, parts, summary, used)
     return summary
 
 
@@ -188,7 +191,9 @@ def full_disk_named(what: str, folder: Path) -> Iterator[None]:
         raise
 
 
-def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict[str, Any], seconds: float) -> None:
+def _finish(
+    stage: Stage, context: Context, parts: dict[str, Any], summary: dict[str, Any], used: dict[str, float]
+) -> None:
     outputs = {
         path.relative_to(context.out).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in sorted(context.out.rglob("*"))
@@ -204,7 +209,7 @@ def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict
             "outputs": outputs,
             "summary": summary,
             "seed": context.config.seed,
-            "seconds": round(seconds, 1),
+            **used,  # seconds, and joules where the machine tells
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "python": sys.version.split()[0]},
             "packages": package_versions(),

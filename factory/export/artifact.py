@@ -21,12 +21,15 @@ from factory.export.job import PLAIN, QUANTS, Job, Order, Say, open_job
 from factory.export.ollama import write_ollama
 from factory.export.parity import require_parity
 from factory.export.quantize import MIXES
+from factory.export.release import write_release
 from factory.export.weights import write_adapter, write_merged
 from factory.files import atomic_write, lock, sha256, write_json
 from factory.stage import full_disk_named, package_versions
 
 Make = Callable[[Job, Path], dict[str, Any]]
-Check = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]  # parity.check_parity: how it compares with the trained model
+Check = Callable[
+    [Job, Path, dict[str, Any]], dict[str, Any]
+]  # parity.check_parity: how it compares with the trained model
 WEIGHTS = (".gguf", ".safetensors")
 WHOLE = ("q8_0", "f16", "f32", "bf16", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 
@@ -124,4 +127,5 @@ KINDS: dict[str, Kind] = {
     "gguf-lora": Kind(write_gguf_lora, WHOLE),
     "ollama": Kind(write_ollama, WHOLE),
     "folder": Kind(write_folder, WHOLE),
+    "release": Kind(write_release),
 }
