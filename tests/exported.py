@@ -90,7 +90,11 @@ def make_run(root: Path, base: Path, *, answers: bool = False, stop: tuple[str, 
         for item in toys.ITEMS
     ]  # fmt: skip
     write_json(run / "evaluate" / "manifest.json", {"outputs": {}})
-    scores = {"best": "sft", "tasks": {"kind": {"title": "Kind"}}, "models": {"sft": {"kind": {"score": 100.0, "n": 2}}}}
+    scores = {
+        "best": "sft",
+        "tasks": {"kind": {"title": "Kind"}},
+        "models": {"sft": {"kind": {"score": 100.0, "n": 2}}},
+    }
     write_json(run / "evaluate" / "scores.json", scores)
     (run / "evaluate" / "predictions").mkdir()
     (run / "evaluate" / "predictions" / "sft.jsonl").write_text(
@@ -109,7 +113,9 @@ def next_logprobs(llama: Any, ids: list[int], size: int) -> Any:
     """llama.cpp's log-probabilities of every token after `ids`, by token id."""
     import torch
 
-    told = llama._post("/completion", {"prompt": ids, "n_predict": 1, "n_probs": size, "temperature": 0, "ignore_eos": True})
+    told = llama._post(
+        "/completion", {"prompt": ids, "n_predict": 1, "n_probs": size, "temperature": 0, "ignore_eos": True}
+    )
     found = torch.full((size,), float("nan"))
     for row in told["completion_probabilities"][0]["top_logprobs"]:
         found[row["id"]] = row["logprob"]

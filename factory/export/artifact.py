@@ -28,7 +28,7 @@ from factory.stage import full_disk_named, package_versions
 Make = Callable[[Job, Path], dict[str, Any]]
 Check = Callable[
     [Job, Path, dict[str, Any]], dict[str, Any]
-]  # parity.check_parity: how it compares with the trained model
+]  # budgets.check: `parity` with the trained model, and `budget`
 WEIGHTS = (".gguf", ".safetensors")
 WHOLE = ("q8_0", "f16", "f32", "bf16", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 
@@ -44,7 +44,7 @@ class Kind:
 def export(order: Order, say: Say, check: Check | None = None) -> Path:
     """Make the artifact that `order` asks for; return its folder, which holds export.json.
 
-    What `check` finds is kept there under `parity`; an artifact that fails it stays, marked so, and FactoryError says why.
+    What `check` finds is kept there; an artifact that fails its parity stays, marked so, and FactoryError says why.
     """
     if order.kind == "onnx":
         raise FactoryError(*ONNX)
@@ -95,7 +95,7 @@ def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> None:
         note = {"kind": job.order.kind, "quant": job.quant, **job.facts(), **told}
         note["packages"] = package_versions()
         if check:
-            note["parity"] = check(job, made, told)
+            note |= check(job, made, told)
         note["files"] = {
             path.relative_to(made).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in sorted(made.rglob("*"))

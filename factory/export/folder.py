@@ -37,7 +37,9 @@ def questions(job: Job) -> list[dict[str, str]]:
     """Ten questions of the eval set, every task in turn, with the trained model's own answers."""
     path = job.run_dir / "evaluate" / "predictions" / f"{job.model}.jsonl"
     if not path.exists():
-        raise FactoryError(f"No answers of {job.model} in {path.parent}.", f"Run: factory eval {job.domain.config.name}")
+        raise FactoryError(
+            f"No answers of {job.model} in {path.parent}.", f"Run: factory eval {job.domain.config.name}"
+        )
     by_task: dict[str, list[Prediction]] = {}
     for row in sorted(read_records(path, Prediction), key=lambda row: (-row.score, len(row.prediction), row.id)):
         if row.prediction and not row.truncated:
@@ -74,6 +76,8 @@ def page(job: Job, out: Path, model: str, asked: list[dict[str, str]]) -> str:
         name=job.domain.config.name,
         asked=asked,
         scores=[
-            (scores["tasks"].get(task, {}).get("title", task), row["score"], row["n"]) for task, row in rows.items() if task != "mean"
+            (scores["tasks"].get(task, {}).get("title", task), row["score"], row["n"])
+            for task, row in rows.items()
+            if task != "mean"
         ],
     )

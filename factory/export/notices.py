@@ -52,4 +52,6 @@ def _own_files(job: Job) -> list[str]:
         folder = local_folder(find_base(job.base["name"]))
     except FactoryError:
         folder = job.base_dir
-    return [read_text(path) for path in sorted(folder.glob("*")) if path.is_file() and path.name.lower().startswith(LEGAL)]
+    return [
+        read_text(path) for path in sorted(folder.glob("*")) if path.is_file() and path.name.lower().startswith(LEGAL)
+    ]
