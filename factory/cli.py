@@ -155,15 +155,32 @@ def plan(
 
 @app.command("eval")
 def evaluate(
-    domain: DomainName, run: RunName = "default", source: Source = "", task: Tasks = None, settings: Set = None
+    domain: DomainName,
+    run: RunName = "default",
+    source: Source = "",
+    task: Tasks = None,
+    settings: Set = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Score this GGUF, too: FILE.gguf or an export's folder; may be repeated.")
+    ] = None,
 ) -> None:
     """Answer the frozen eval set with base, SFT and DPO, and print the scoreboard.
 
-    Example: factory eval cooking
+    Examples:
+
+      factory eval cooking
+
+      factory eval cooking --model runs/cooking/default/export/gguf-q8_0
     """
     from factory.build import Order, build_run
 
-    print_scores(build_run(Order(domain, run, source, task, settings, until="evaluate"), say))
+    folder = build_run(Order(domain, run, source, task, settings, until="evaluate"), say)
+    others = {}
+    for name in model or []:
+        from factory.predict import score_gguf
+
+        others[Path(name).stem] = score_gguf(domain, run, name, say)
+    print_scores(folder, others)
 
 
 @app.command()
@@ -362,12 +379,18 @@ def predict(
     domain: DomainName,
     file: Annotated[Path, typer.Argument(help="Rows as JSON Lines: {prompt}, {messages}, or {task, input}.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the rows go, with `prediction` added.")],
-    model: Annotated[str, typer.Option(help="base, sft, dpo or best.")] = "best",
+    model: Annotated[
+        str, typer.Option(help="base, sft, dpo, best; FILE.gguf, BASE.gguf+ADAPTER.gguf, or an export's folder.")
+    ] = "best",
     run: RunName = "default",
 ) -> None:
     """Answer many rows at once.
 
-    Example: factory predict legal questions.jsonl -o answers.jsonl --model best
+    Examples:
+
+      factory predict legal questions.jsonl -o answers.jsonl --model best
+
+      factory predict legal questions.jsonl -o answers.jsonl --model legal-q8_0.gguf
     """
     from factory.predict import predict_file
 

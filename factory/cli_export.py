@@ -42,8 +42,10 @@ def export(
     """
     from factory.export.artifact import export
     from factory.export.job import Order
+    from factory.export.parity import check_parity
 
-    say(f"\nExported: {export(Order(domain, to, quant, model, run, output, over, force, zipped), say)}")
+    order = Order(domain, to, quant, model, run, output, over, force, zipped)
+    say(f"\nExported: {export(order, say, check_parity)}")
 
 
 @app.command()

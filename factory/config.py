@@ -136,6 +136,20 @@ class App:
 
 
 @dataclass(frozen=True)
+class Export:
+    """When an exported artifact counts as the trained model: each export answers the eval items, and fails past these."""
+
+    parity_items: int = 0  # eval items per task that it answers; 0: all
+    parity_points: float = (
+        1.0  # the mean score may fall by so much, a task's too (or by one answer, where that is more)
+    )
+    parity_points_small: float = 10.0  # the same for types shorter than q8_0, which lose something
+    parity_identical: float = (
+        95.0  # percent of answers that must be the same, token by token; not asked of shorter types than f16
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """One domain's settings: the top-level keys of domain.toml and its sections."""
 
@@ -156,6 +170,7 @@ class Config:
     dpo: Dpo = field(default_factory=Dpo)
     evaluate: Evaluate = field(default_factory=Evaluate)
     app: App = field(default_factory=App)
+    export: Export = field(default_factory=Export)
 
     def section(self, name: str) -> dict[str, Any]:
         """A section (or a top-level value) as plain data, as manifests keep it."""
@@ -177,6 +192,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
     "evaluate.gates.margin": (0, 100), "evaluate.gates.forgets": (0, 100), "evaluate.gates.seconds": (0, 1e5), "evaluate.gates.format": (0, 1),
+    "export.parity_items": (0, 1e6), "export.parity_points": (0, 100), "export.parity_points_small": (0, 100), "export.parity_identical": (0, 100),
 }  # fmt: skip
 _CHOICES = {
     "language": ("en", "zh"),

@@ -26,10 +26,12 @@ def scores_of(folder: Path) -> dict[str, Any]:
     return scores
 
 
-def print_scores(folder: Path) -> None:
-    """The scoreboard: a row per task, a column per model, 95% intervals below the scores."""
+def print_scores(folder: Path, others: dict[str, Any] | None = None) -> None:
+    """The scoreboard: a row per task, a column per model, 95% intervals below the scores; `others` were scored beside."""
     result = scores_of(folder)
     names = [name for name in ("base", "sft", "dpo", "ngram", "majority") if name in result["models"]]
+    result["models"] |= others or {}
+    names += others or {}
     table = Table(title=f"\nScore of 100 [95% interval], {result['items']} eval items", title_justify="left")
     table.add_column("task")
     table.add_column("n", justify="right")

@@ -119,7 +119,7 @@ def _answer_batch(
     if temperature > 0:
         extra |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     if question.task and question.task.choices:
-        extra["prefix_allowed_tokens_fn"] = _Constraint(tokenizer, question.task, width, ends)
+        extra["prefix_allowed_tokens_fn"] = Constraint(tokenizer, question.task, width, ends)
     else:
         extra["no_repeat_ngram_size"] = no_repeat
     with torch.inference_mode():
@@ -151,7 +151,7 @@ def _read(tokenizer: Any, tokens: list[int], ends: list[int]) -> Answer:
     return Answer(text.strip(), cut is None, tuple(tokens if cut is None else tokens[: cut + 1]))
 
 
-class _Constraint:
+class Constraint:
     """Which tokens may come next so that the answer stays one of the task's labels (or several, with a separator)."""
 
     def __init__(self, tokenizer: Any, task: Task, width: int, ends: list[int]) -> None:

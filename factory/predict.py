@@ -1,27 +1,32 @@
-"""Answer a file of rows with one of a run's models."""
+"""Answer a file of rows with one of a run's models or a GGUF file; score a GGUF file on the run's eval set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from factory.build import open_run, run_domain
 from factory.domain import Domain
 from factory.errors import FactoryError, suggest
-from factory.files import read_json
-from factory.generate import Question, answer
+from factory.files import digest, read_json, sha256, write_json
+from factory.generate import Answer, Question, answer
+from factory.llama import check_gguf, open_llama, room_for
 from factory.models import load_answering
 from factory.progress import Progress
-from factory.records import read_rows, write_records
+from factory.records import EvalItem, read_records, read_rows, write_records
 from factory.stage import Say, manifest
+from factory.statistics import summarize
 
 MODELS = ("base", "sft", "dpo", "best")
 
 
 def predict_file(domain: str, run: str, file: Path, output: Path, model: str, say: Say) -> int:
-    """Write the rows of `file` with `prediction` added to `output`; return how many. Nothing is written on an error."""
-    if model not in MODELS:
-        raise FactoryError(f"Unknown model '{model}'.", suggest(model, MODELS))
+    """Write the rows of `file` with `prediction` added to `output`; return how many. Nothing is written on an error.
+
+    `model`: one of MODELS, or what `gguf_files` takes.
+    """
+    files = gguf_files(model) if model not in MODELS else None
     folder = open_run(domain, run)
     plugin = run_domain(domain, run)
     rows = list(read_rows(file))
@@ -32,21 +37,77 @@ def predict_file(domain: str, run: str, file: Path, output: Path, model: str, sa
     questions = [question_of(plugin, row, f"{file}:{number}") for number, row in rows]
     manifest(folder, "sft")
     base = read_json(folder / "sft" / "base.json")
-    name = resolve_model(folder, model)
-    adapter = folder / name / "adapter" if name != "base" else None
-    loaded, tokenizer = load_answering(Path(base["path"]), plugin.config.sft.quantization, adapter)
-    answers = answer(
-        loaded,
-        tokenizer,
-        questions,
-        batch=plugin.config.evaluate.batch,
-        stop=base["stop"],
-        no_repeat_ngram=plugin.config.evaluate.no_repeat_ngram,
-        progress=Progress(say, "answer", len(questions)),
-    )
+    rules: dict[str, Any] = {
+        "stop": base["stop"],
+        "no_repeat_ngram": plugin.config.evaluate.no_repeat_ngram,
+        "progress": Progress(say, "answer", len(questions)),
+    }
+    answers: Sequence[Answer]
+    if files:
+        with open_llama(*files, context=room_for(questions)) as llama:
+            answers = llama.answer(questions, **rules)
+    else:
+        name = resolve_model(folder, model)
+        adapter = folder / name / "adapter" if name != "base" else None
+        loaded, tokenizer = load_answering(Path(base["path"]), plugin.config.sft.quantization, adapter)
+        answers = answer(loaded, tokenizer, questions, batch=plugin.config.evaluate.batch, **rules)
     return write_records(
         output, [{**row, "prediction": found.text} for (_, row), found in zip(rows, answers, strict=True)]
     )
+
+
+def gguf_files(model: str) -> tuple[Path, list[Path]]:
+    """The GGUF to open and the adapters over it: FILE.gguf, BASE.gguf+ADAPTER.gguf, or the folder of an export."""
+    path = Path(model).expanduser()
+    if (path / "export.json").exists():
+        note = read_json(path / "export.json")
+        if str(note.get("file", "")).endswith(".gguf"):
+            own = path / note["file"]
+            return (Path(note["base_gguf"]), [own]) if "base_gguf" in note else (own, [])
+    if not model.endswith(".gguf"):
+        raise FactoryError(f"Unknown model '{model}'.", suggest(model, MODELS) + " A GGUF file works too.")
+    first, *rest = model.split(".gguf+")
+    names = [f"{name}.gguf" for name in (first, *rest[:-1])] + rest[-1:] if rest else [model]
+    files = [Path(name).expanduser() for name in names]
+    for file in files:
+        check_gguf(file)
+    return files[0], files[1:]
+
+
+def score_gguf(domain: str, run: str, model: str, say: Say) -> dict[str, dict[str, float]]:
+    """Score and interval per task, and of the mean, of a GGUF file on the run's eval set.
+
+    Answers are kept in the run by the files' digests and by what was asked, so that nothing is answered twice.
+    """
+    base, adapters = gguf_files(model)
+    folder, plugin = open_run(domain, run), run_domain(domain, run)
+    items = read_records(folder / "ingest" / "eval.jsonl", EvalItem)
+    settings = plugin.config.evaluate
+    stop = read_json(folder / "sft" / "base.json")["stop"]
+    questions = [Question(item.prompt, plugin.task(item.task)) for item in items]
+    marks = [
+        digest([item.prompt, question.task.choices, question.task.separator, question.max_new_tokens, stop, settings.no_repeat_ngram])
+        for item, question in zip(items, questions, strict=True) if question.task
+    ]  # fmt: skip
+    path = folder / "gguf" / f"{digest([sha256(file) for file in (base, *adapters)])[:16]}.json"
+    kept: dict[str, str] = read_json(path) if path.exists() else {}
+    new = [number for number, mark in enumerate(marks) if mark not in kept]
+    if new:
+        asked = [questions[number] for number in new]
+        with open_llama(base, adapters, context=room_for(asked)) as llama:
+            found = llama.answer(
+                asked,
+                stop=stop,
+                no_repeat_ngram=settings.no_repeat_ngram,
+                progress=Progress(say, base.name, len(asked)),
+            )
+        kept |= {marks[number]: told.text for number, told in zip(new, found, strict=True)}
+        write_json(path, kept)
+    scores: dict[str, list[float]] = {}
+    for item, mark in zip(items, marks, strict=True):
+        score = plugin.scorer(item.scorer)(kept[mark], item.references, item.question)
+        scores.setdefault(item.task, []).append(score)
+    return summarize(scores, settings.resamples)
 
 
 def resolve_model(folder: Path, model: str) -> str:

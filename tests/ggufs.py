@@ -56,16 +56,11 @@ def tiny_gguf(folder: Path, out: Path, *, template: str = "", plain: tuple[str, 
     return out
 
 
-def tiny_adapter(folder: Path, out: Path, seed: int) -> tuple[tuple[Any, Any], Path]:
-    """A random adapter over the tiny model: the model with it, its tokenizer, and the adapter as `out`/adapter.gguf.
-
-    In PEFT's layout it lies in `out`.
-    """
-    import gguf
+def random_adapter(folder: Path, out: Path, seed: int) -> tuple[Any, Any]:
+    """A random adapter over the tiny model, saved in PEFT's layout; the model with it on, and its tokenizer."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(folder)
@@ -74,18 +69,27 @@ def tiny_adapter(folder: Path, out: Path, seed: int) -> tuple[tuple[Any, Any], P
         if "lora_" in name:
             torch.nn.init.normal_(weight, std=0.3)
     peft.save_pretrained(out)
-    writer = gguf.GGUFWriter(out / "adapter.gguf", "llama")
+    return peft, AutoTokenizer.from_pretrained(folder)
+
+
+def adapter_gguf(folder: Path, adapter: Path, out: Path) -> Path:
+    """An adapter in PEFT's layout (r 4, alpha 8) over the tiny model's folder as a GGUF."""
+    import gguf
+    from safetensors.torch import load_file
+    from transformers import AutoConfig
+
+    writer = gguf.GGUFWriter(out, "llama")
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 8.0)
-    for name, weight in load_file(out / "adapter_model.safetensors").items():
+    for name, weight in load_file(adapter / "adapter_model.safetensors").items():
         plain, _, side = name.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
         data = weight.float().numpy()
         if side == "lora_B":
             data = _ordered(f"{plain}.weight", data, AutoConfig.from_pretrained(folder))
         writer.add_tensor(f"{_name(plain + '.weight')}.{side.lower()}", data)
     _write(writer)
-    return (peft, AutoTokenizer.from_pretrained(folder)), out / "adapter.gguf"
+    return out
 
 
 def _name(name: str) -> str:

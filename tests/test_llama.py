@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ggufs import tiny_adapter, tiny_gguf
+from ggufs import adapter_gguf, random_adapter, tiny_gguf
 from tiny import tiny_model
 
 from factory.domain import Task
@@ -103,13 +103,14 @@ def test_sampling_is_the_seeds(llama: Llama) -> None:
 
 
 def test_adapters_are_switched_on_one_loaded_base(folder: Path, gguf: Path, tmp_path: Path) -> None:
-    adapters = [tiny_adapter(folder, tmp_path / f"{seed}", seed) for seed in (1, 2)]
-    with open_llama(gguf, [file for _, file in adapters], context=512, slots=2, threads=1) as llama:
+    loaded = [random_adapter(folder, tmp_path / f"{seed}", seed) for seed in (1, 2)]
+    files = [adapter_gguf(folder, tmp_path / f"{seed}", tmp_path / f"{seed}.gguf") for seed in (1, 2)]
+    with open_llama(gguf, files, context=512, slots=2, threads=1) as llama:
         told = [[one.tokens for one in llama.answer(questions(FREE), adapter=number)] for number in (0, 1, None, 0)]
     with open_llama(gguf, context=512, slots=2, threads=1) as llama:
         base = [one.tokens for one in llama.answer(questions(FREE))]
     assert told[0] == told[3] != told[1] and told[2] == base and base not in (told[0], told[1])
-    for (peft, _), tokens in zip(adapters, told[:2], strict=True):
+    for peft, tokens in zip(loaded, told[:2], strict=True):
         assert tokens == [one.tokens for one in answer(*peft, questions(FREE))]
 
 
@@ -157,7 +158,8 @@ def test_a_missing_file_and_another_kind_are_refused(folder: Path, tmp_path: Pat
 
 def test_an_adapter_of_another_size_is_refused(gguf: Path, tmp_path: Path) -> None:
     other = tiny_model(tmp_path / "wide", hidden_size=64)
-    _, adapter = tiny_adapter(other, tmp_path / "adapter", 1)
+    random_adapter(other, tmp_path / "adapter", 1)
+    adapter = adapter_gguf(other, tmp_path / "adapter", tmp_path / "adapter.gguf")
     with pytest.raises(FactoryError, match=r"llama\.cpp does not load") as error, open_llama(gguf, [adapter]):
         pass
     assert "only the base" in error.value.hint

@@ -29,7 +29,7 @@ from factory.stage import full_disk_named, package_versions
 Make = Callable[[Job, Path], dict[str, Any]]
 Check = Callable[
     [Job, Path, dict[str, Any]], dict[str, Any]
-]  # parity.check_parity: how it compares with the trained model
+]  # budgets.check: `parity` with the trained model, and `budget`
 WEIGHTS = (".gguf", ".safetensors")
 WHOLE = ("q8_0", "f16", "f32", "bf16", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
 
@@ -45,7 +45,7 @@ class Kind:
 def export(order: Order, say: Say, check: Check | None = None) -> Path:
     """Make the artifact that `order` asks for; return its folder, which holds export.json.
 
-    What `check` finds is kept there under `parity`; an artifact that fails it stays, marked so, and FactoryError says why.
+    What `check` finds is kept there; an artifact that fails its parity stays, marked so, and FactoryError says why.
     """
     if order.kind == "onnx":
         raise FactoryError(*ONNX)
@@ -62,11 +62,31 @@ def export(order: Order, say: Say, check: Check | None = None) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     _require_room(job, target.parent)
     busy = FactoryError(f"Another export to {target} is running.", "Wait for it, or give another place with -o.")
-    with lock(target.parent / f".{target.name}.lock", busy), full_disk_named("the export", target.parent):
-        return _export(job, kind, target, check)
+    with lock(job.run_dir / f".export-{_name(job)}.lock", busy), full_disk_named("the export", target.parent):
+        _export(job, kind, target, check)
+        if packed:
+            _zip(target, packed)
+    return packed or target
 
 
-def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> Path:
+def _places(job: Job) -> tuple[Path, Path | None]:
+    """Where the folder goes, and the zip file where one is wanted: `-o NAME.zip` leaves the folder at its usual place."""
+    usual = job.run_dir / "export" / _name(job)
+    given = job.order.output.resolve() if job.order.output else usual
+    if given.suffix == ".zip":
+        return usual, given
+    return given, given.with_name(f"{given.name}.zip") if job.order.zip else None
+
+
+def _zip(folder: Path, out: Path) -> None:
+    """The folder as one zip file; weights hardly shrink and are stored as they are."""
+    with atomic_write(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            kind = zipfile.ZIP_STORED if path.suffix in WEIGHTS else zipfile.ZIP_DEFLATED
+            archive.write(path, f"{out.stem}/{path.relative_to(folder).as_posix()}", kind)
+
+
+def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> None:
     for left in target.parent.glob(f".{target.name}.new.*"):  # by a process that was killed
         shutil.rmtree(left)
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.new."))
@@ -76,7 +96,7 @@ def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> Path:
         note = {"kind": job.order.kind, "quant": job.quant, **job.facts(), **told}
         note["packages"] = package_versions()
         if check:
-            note["parity"] = check(job, made, told)
+            note |= check(job, made, told)
         note["files"] = {
             path.relative_to(made).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in sorted(made.rglob("*"))
@@ -91,7 +111,6 @@ def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> Path:
         shutil.rmtree(made, ignore_errors=True)
     if check:
         require_parity(note["parity"], target)
-    return target
 
 
 def _name(job: Job) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 from factory.export.job import PLAIN, Job
 from factory.export.opened import Artifact
 from factory.generate import Question
+from factory.llama import check_gguf
 
 PROBES = 12  # questions whose prompts are compared
-ALIKE = 0.95  # cosine from which two tensors are the same one, rounded
+ALIKE = 0.3  # relative distance up to which two matrices are the same one, rounded: 4 bits are at about 0.1
 
 
 def prompt_cause(job: Job, artifact: Artifact, questions: Sequence[Question]) -> tuple[str, str] | None:
@@ -51,15 +52,20 @@ def _token_difference(job: Job, artifact: Artifact, text: str, wanted: list[int]
 
 
 def weights_cause(job: Job, base: Path, adapters: Sequence[Path]) -> tuple[str, str] | None:
-    """A GGUF that does not hold the weights of this run: another base, or an adapter that was trained elsewhere."""
+    """A GGUF that does not hold the weights of this run: another base, or an adapter that was trained elsewhere.
+
+    Raises FactoryError for a damaged file.
+    """
     import gguf
 
+    for path in (base, *adapters):
+        check_gguf(path)
     known = {tensor.name: tensor for tensor in gguf.GGUFReader(base).tensors}
     embedding = known["token_embd.weight"]
     own = _tensor(job.base_dir, "embed_tokens.weight")
     rows = min(256, len(own))
     found = gguf.dequantize(embedding.data[:rows], embedding.tensor_type)
-    if found.shape != own[:rows].shape or _cosine(found, own[:rows]) < ALIKE:
+    if not _alike(found, own[:rows]):
         return "base", "its weights are not those of the base that the model was trained over"
     for path in adapters:
         tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
@@ -76,8 +82,7 @@ def _same_adapter(tensors: dict[str, Any], adapter: Path) -> bool:
     found = tensors.get("blk.0.ffn_down.weight.lora_a")
     if found is None or own is None:
         return True  # an architecture that names it otherwise: nothing to compare
-    data = gguf.dequantize(found.data, found.tensor_type)
-    return bool(data.shape == own.shape and _cosine(data, own) >= ALIKE)
+    return _alike(gguf.dequantize(found.data, found.tensor_type), own)
 
 
 def _tensor(folder: Path, end: str) -> Any:
@@ -92,11 +97,11 @@ def _tensor(folder: Path, end: str) -> Any:
     return None
 
 
-def _cosine(found: Any, wanted: Any) -> float:
+def _alike(found: Any, wanted: Any) -> bool:
+    """Whether two matrices are the same one but for rounding."""
     import numpy as np
 
-    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
-    return float(a @ b / ((a @ a) ** 0.5 * (b @ b) ** 0.5 + 1e-30))
+    return bool(found.shape == wanted.shape and np.linalg.norm(found - wanted) <= ALIKE * np.linalg.norm(wanted))
 
 
 def rest_cause(job: Job, ends_missed: float) -> tuple[str, str]:

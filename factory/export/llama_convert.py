@@ -86,6 +86,8 @@ def _write_spm(self: Any, words: dict[str, Any]) -> None:
     scores = [-1e4] * size
     types = [kinds.UNUSED] * size
     for token, place in vocab.items():
+        if place >= size:  # the model has no such row
+            continue
         byte = re.fullmatch(r"<0x[0-9A-F]{2}>", token)
         unknown = token == words["model"].get("unk_token")
         tokens[place] = token
@@ -93,6 +95,8 @@ def _write_spm(self: Any, words: dict[str, Any]) -> None:
         types[place] = kinds.BYTE if byte else kinds.UNKNOWN if unknown else kinds.NORMAL
     for row in words["added_tokens"]:
         place = row["id"]
+        if place >= size:
+            continue
         if types[place] != kinds.UNKNOWN:
             types[place] = kinds.CONTROL if row["special"] else kinds.USER_DEFINED
         tokens[place] = row["content"] if row["special"] else row["content"].replace("\u2581", " ")

@@ -15,7 +15,7 @@ from typing import Any
 from factory.errors import FactoryError
 from factory.export.causes import prompt_cause, rest_cause, weights_cause
 from factory.export.job import PLAIN, Job, base_weights
-from factory.export.opened import PLAIN_KINDS, files_of, open_artifact
+from factory.export.opened import PLAIN_KINDS, Artifact, files_of, open_artifact
 from factory.export.reading import Reading, load_plain, mean_difference, read_answers
 from factory.generate import Question
 from factory.llama import Told, room_for
@@ -41,10 +41,16 @@ def check_parity(job: Job, folder: Path, made: dict[str, Any]) -> dict[str, Any]
     """What export.json keeps under `parity`; `passed` false where a limit of [export] is past, with the likely `cause`."""
     items, kept = _items(job)
     questions = [Question(item.prompt, job.domain.task(item.task)) for item in items]
+    cause = None
     try:
-        cause, told = _ask(job, folder, made, questions)
+        if job.order.kind not in PLAIN_KINDS:
+            cause = weights_cause(job, *files_of(folder, made))
+        with open_artifact(job, folder, made, room_for(questions)) as artifact:
+            cause = cause or prompt_cause(job, artifact, questions)
+            told = _ask(job, artifact, questions)
     except FactoryError as error:
-        return {"passed": False, "items": 0, "cause": "file", "why": f"{error.message} {error.hint}".strip()}
+        name, why = cause or ("file", f"{error.message} {error.hint}".strip())
+        return {"passed": False, "items": 0, "cause": name, "why": why}
     rows = _rows(job, items, questions, told, kept)
     result = _measured(job, rows)
     for line in _table(result):
@@ -52,10 +58,9 @@ def check_parity(job: Job, folder: Path, made: dict[str, Any]) -> dict[str, Any]
     past = _past(job, result)
     if past:
         missed = [_ends_missed(job, row) for row in rows if row.reading.parts_at is not None]
-        cause = cause or rest_cause(job, sum(missed) / max(1, len(missed)))
-        return {"passed": False, **result, "past": past, "cause": cause[0], "why": cause[1]}
-    warning = {"warning": cause[1]} if cause else {}
-    return {"passed": True, **result, **warning}
+        name, why = cause or rest_cause(job, sum(missed) / max(1, len(missed)))
+        return {"passed": False, **result, "past": past, "cause": name, "why": why}
+    return {"passed": True, **result} | ({"warning": cause[1]} if cause else {})
 
 
 def require_parity(parity: dict[str, Any], target: Path) -> None:
@@ -101,16 +106,13 @@ def _spread(rows: list[EvalItem], most: int) -> list[EvalItem]:
     return [rows[place * len(rows) // most] for place in range(most)]
 
 
-def _ask(
-    job: Job, folder: Path, made: dict[str, Any], questions: list[Question]
-) -> tuple[tuple[str, str] | None, list[Told]]:
-    """What is wrong with its weights or prompt, and its answers."""
-    with open_artifact(job, folder, made, room_for(questions)) as artifact:
-        cause = None if job.order.kind in PLAIN_KINDS else weights_cause(job, *files_of(folder, made))
-        cause = cause or prompt_cause(job, artifact, questions)
-        no_repeat = job.domain.config.evaluate.no_repeat_ngram
-        progress = Progress(job.say, "parity", len(questions))
-        return cause, artifact.answer(questions, no_repeat_ngram=no_repeat, logprobs=True, progress=progress)
+def _ask(job: Job, artifact: Artifact, questions: list[Question]) -> list[Told]:
+    return artifact.answer(
+        questions,
+        no_repeat_ngram=job.domain.config.evaluate.no_repeat_ngram,
+        logprobs=True,
+        progress=Progress(job.say, "parity", len(questions)),
+    )
 
 
 def _rows(

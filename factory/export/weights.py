@@ -55,13 +55,12 @@ def merge(job: Job, out: Path, dtype: str = "float32") -> None:
 
 def copy_tokenizer(job: Job, out: Path) -> None:
     """The base's tokenizer files as they stand, the template it was trained with, and where an answer ends."""
-    for path in sorted(job.base_dir.iterdir()):
-        if path.is_file() and path.suffix in (".json", ".jinja", ".model", ".txt") and not (out / path.name).exists():
-            if path.name != "factory.json" and not path.name.endswith(".index.json"):
-                shutil.copyfile(path, out / path.name)
-    original = spm_model(job)
-    if original and not (out / original.name).exists():
-        shutil.copyfile(original, out / original.name)
+    files = [path for path in job.base_dir.iterdir() if path.suffix in (".json", ".jinja", ".model", ".txt")]
+    files += [path for path in [spm_model(job)] if path]
+    for path in files:
+        beside = path.name == "factory.json" or path.name.endswith(".index.json")  # of these weights' own folder
+        if not beside and not (out / path.name).exists():
+            shutil.copyfile(path, out / path.name)
     write_text(out / "chat_template.jinja", job.template)
     generation = read_json(out / "generation_config.json") if (out / "generation_config.json").exists() else {}
     write_json(out / "generation_config.json", generation | {"eos_token_id": job.ends, "do_sample": False})
