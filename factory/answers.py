@@ -15,6 +15,9 @@ from pathlib import Path
 
 from factory.files import sha256
 from factory.generate import Answer, Question
+from factory.hardware import inspect_machine
+
+FILE = "answers.sqlite"
 
 
 class Answers:
@@ -52,6 +55,14 @@ class Answers:
         file = sqlite3.connect(self.path, timeout=60)
         file.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT, truncated INTEGER)")
         return file
+
+
+def answers_of_weights(
+    runs: Path, base: Path, adapter: Path | None, quantization: str, stop: Sequence[str], no_repeat_ngram: int
+) -> Answers:
+    """The answers that a base, or a base with an adapter, gave in any run of a domain on a machine of this precision."""
+    decoding = {"stop": list(stop), "no_repeat_ngram": no_repeat_ngram, "quantization": quantization}
+    return Answers(runs / FILE, weights_digest(base, adapter), **decoding, dtype=inspect_machine().dtype)
 
 
 def weights_digest(base: Path, adapter: Path | None) -> str:

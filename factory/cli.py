@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
@@ -161,7 +161,10 @@ def evaluate(
     task: Tasks = None,
     settings: Set = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Score this GGUF, too: FILE.gguf or an export's folder; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Score this, too: a GGUF, an export or model folder, RUN:sft, http://ADDRESS/v1, published scores (CSV); may be repeated."
+        ),
     ] = None,
 ) -> None:
     """Answer the frozen eval set with base, SFT and DPO, and print the scoreboard.
@@ -171,15 +174,17 @@ def evaluate(
       factory eval cooking
 
       factory eval cooking --model runs/cooking/default/export/gguf-q8_0
+
+      factory eval legal --model ./bigger.gguf --model http://127.0.0.1:8080/v1 --model published.csv
     """
     from factory.build import Order, build_run
 
     folder = build_run(Order(domain, run, source, task, settings, until="evaluate"), say)
-    others = {}
+    others: dict[str, Any] = {}
     for name in model or []:
-        from factory.predict import score_gguf
+        from factory.scoring import score_model
 
-        others[Path(name).stem] = score_gguf(domain, run, name, say)
+        others |= score_model(domain, run, name, say)
     print_scores(folder, others)
 
 

@@ -38,9 +38,11 @@ def print_scores(folder: Path, others: dict[str, Any] | None = None) -> None:
     for name in names:
         table.add_column(f"{name} (best)" if name == result["best"] else name, justify="right")
     for task in [*result["tasks"], "mean"]:
-        cells = [result["models"][name][task] for name in names]
-        text = [f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" for cell in cells]
-        table.add_row(task, str(cells[0]["n"]), *text, style="bold" if task == "mean" else "")
+        cells = [result["models"][name].get(task) for name in names]
+        text = [
+            f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" if cell else "-" for cell in cells
+        ]
+        table.add_row(task, str(result["models"]["base"][task]["n"]), *text, style="bold" if task == "mean" else "")
     console.print(table)
     base: dict[str, Any] = next(
         (row for row in result["differences"] if (row["worse"], row["task"]) == ("base", "mean")), {}

@@ -14,12 +14,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from factory.answers import Answers, weights_digest
+from factory.answers import Answers, answers_of_weights, weights_digest
 from factory.difficulty import Part, losses
 from factory.domain import Task
 from factory.files import digest, read_json, write_json
 from factory.generate import Question, answer
-from factory.hardware import inspect_machine
 from factory.models import find_base, load_answering
 from factory.progress import Progress
 from factory.stage import Say
@@ -46,8 +45,7 @@ def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: 
     perplexity: dict[str, dict[str, float]] = {}
     for name, trained in (("base", None), ("specialist", adapter)):
         model, tokenizer = load_answering(folder, quantization, trained)
-        model_mark = weights_digest(folder, trained)
-        kept = Answers(run_dir.parent / "answers.sqlite", model_mark, general=True, dtype=inspect_machine().dtype)
+        kept = answers_of_weights(run_dir.parent, folder, trained, quantization, base["stop"], 0)
         scores[name] = _answered(model, tokenizer, base["stop"], languages, kept, name, say)
         perplexity[name] = {language: _perplexity(model, tokenizer, language) for language in languages}
         del model

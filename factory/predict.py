@@ -9,14 +9,13 @@ from typing import Any
 from factory.build import open_run, run_domain
 from factory.domain import Domain
 from factory.errors import FactoryError, suggest
-from factory.files import digest, read_json, sha256, write_json
+from factory.files import read_json
 from factory.generate import Answer, Question, answer
 from factory.llama import check_gguf, open_llama, room_for
 from factory.models import load_answering
 from factory.progress import Progress
-from factory.records import EvalItem, read_records, read_rows, write_records
+from factory.records import read_rows, write_records
 from factory.stage import Say, manifest
-from factory.statistics import summarize
 
 MODELS = ("base", "sft", "dpo", "best")
 
@@ -72,42 +71,6 @@ def gguf_files(model: str) -> tuple[Path, list[Path]]:
     for file in files:
         check_gguf(file)
     return files[0], files[1:]
-
-
-def score_gguf(domain: str, run: str, model: str, say: Say) -> dict[str, dict[str, float]]:
-    """Score and interval per task, and of the mean, of a GGUF file on the run's eval set.
-
-    Answers are kept in the run by the files' digests and by what was asked, so that nothing is answered twice.
-    """
-    base, adapters = gguf_files(model)
-    folder, plugin = open_run(domain, run), run_domain(domain, run)
-    items = read_records(folder / "ingest" / "eval.jsonl", EvalItem)
-    settings = plugin.config.evaluate
-    stop = read_json(folder / "sft" / "base.json")["stop"]
-    questions = [Question(item.prompt, plugin.task(item.task)) for item in items]
-    marks = [
-        digest([item.prompt, question.task.choices, question.task.separator, question.max_new_tokens, stop, settings.no_repeat_ngram])
-        for item, question in zip(items, questions, strict=True) if question.task
-    ]  # fmt: skip
-    path = folder / "gguf" / f"{digest([sha256(file) for file in (base, *adapters)])[:16]}.json"
-    kept: dict[str, str] = read_json(path) if path.exists() else {}
-    new = [number for number, mark in enumerate(marks) if mark not in kept]
-    if new:
-        asked = [questions[number] for number in new]
-        with open_llama(base, adapters, context=room_for(asked)) as llama:
-            found = llama.answer(
-                asked,
-                stop=stop,
-                no_repeat_ngram=settings.no_repeat_ngram,
-                progress=Progress(say, base.name, len(asked)),
-            )
-        kept |= {marks[number]: told.text for number, told in zip(new, found, strict=True)}
-        write_json(path, kept)
-    scores: dict[str, list[float]] = {}
-    for item, mark in zip(items, marks, strict=True):
-        score = plugin.scorer(item.scorer)(kept[mark], item.references, item.question)
-        scores.setdefault(item.task, []).append(score)
-    return summarize(scores, settings.resamples)
 
 
 def resolve_model(folder: Path, model: str) -> str:

@@ -13,13 +13,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from factory.config import Synthesize
 from factory.errors import FactoryError
 from factory.files import digest, read_json, sha256, write_json
+from factory.generate import Question
+from factory.kinds import Short
 from factory.llama import serve
 from factory.models import home
 from factory.progress import Progress
@@ -171,6 +173,19 @@ class Teacher:
                 self.tokens_out += found.usage.completion_tokens
         write_json(path, {"model": self.model, "messages": ask.messages, "text": text})
         return text
+
+
+def answers_of(teacher: Teacher, questions: Sequence[Question], progress: Progress) -> list[str]:
+    """What it answers to a domain's questions, held to the labels of a task that has any; empty where it answers in no form."""
+    asks = [Ask(question.prompt, _form(question), 400, 0.0) for question in questions]
+    return [str(getattr(found, "answer", "")) for found in teacher.all(asks, progress)]
+
+
+def _form(question: Question) -> type[BaseModel]:
+    task = question.task
+    if not task or not task.choices or task.separator:
+        return Short
+    return create_model("Choice", answer=(Literal[task.choices], ...))  # type: ignore[arg-type]
 
 
 _HINTS = {

@@ -7,12 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from factory.answers import Answers, weights_digest
+from factory.answers import answers_of_weights
 from factory.baselines import BASELINES
 from factory.domain import Task
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
-from factory.hardware import inspect_machine
 from factory.leaks import LeakIndex
 from factory.models import load_answering
 from factory.progress import Progress
@@ -76,8 +75,7 @@ def _answered(context: Context, model: str, questions: list[Question]) -> list[A
     base, quantization = read_json(context.input("sft") / "base.json"), context.config.sft.quantization
     folder, adapter = Path(base["path"]), context.input(model) / "adapter" if model != "base" else None
     decoding = {"stop": base["stop"], "no_repeat_ngram": context.config.evaluate.no_repeat_ngram}
-    settings = {**decoding, "quantization": quantization, "dtype": inspect_machine().dtype}
-    kept = Answers(context.run_dir.parent / "answers.sqlite", weights_digest(folder, adapter), **settings)
+    kept = answers_of_weights(context.run_dir.parent, folder, adapter, quantization, **decoding)
     found = kept.find(questions)
     left = [place for place in range(len(questions)) if place not in found]
     if found:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
-
-from pydantic import BaseModel, create_model
+from typing import Any
 
 from factory.errors import FactoryError
 from factory.files import digest
-from factory.kinds import Short
+from factory.generate import Question
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Passage, read_records, write_records
 from factory.stage import Context, Stage, code_parts
 from factory.synthesis import KINDS, Draft, write
-from factory.teacher import Ask, Teacher, limits_of, open_teacher
+from factory.teacher import Teacher, answers_of, limits_of, open_teacher
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -49,11 +47,10 @@ def _gate(context: Context, teacher: Teacher, items: list[EvalItem]) -> float:
     """The teacher's mean score over tasks; FactoryError when it is below the floor."""
     settings, domain = context.config.synthesize, context.domain
     chosen = sorted(items, key=lambda item: digest(item.id))[: settings.floor_items]
-    asks = [Ask(item.prompt, _form(domain.task(item.task).choices), 400, 0.0) for item in chosen]
-    answers = teacher.all(asks, Progress(context.say, "teacher answers eval item", len(asks)))
+    questions = [Question(item.prompt, domain.task(item.task)) for item in chosen]
+    answers = answers_of(teacher, questions, Progress(context.say, "teacher answers eval item", len(questions)))
     scores: dict[str, list[float]] = {}
-    for item, answer in zip(chosen, answers, strict=True):
-        text = str(getattr(answer, "answer", ""))
+    for item, text in zip(chosen, answers, strict=True):
         scores.setdefault(item.task, []).append(domain.scorer(item.scorer)(text, item.references, item.question))
     mean = 100 * sum(sum(found) / len(found) for found in scores.values()) / len(scores)
     context.say(
@@ -65,12 +62,6 @@ def _gate(context: Context, teacher: Teacher, items: list[EvalItem]) -> float:
             f"Take a stronger teacher, or lower synthesize.floor in {domain.folder / 'domain.toml'}.",
         )
     return mean
-
-
-def _form(choices: tuple[str, ...]) -> type[BaseModel]:
-    if not choices:
-        return Short
-    return create_model("Choice", answer=(Literal[choices], ...))  # type: ignore[arg-type,valid-type]
 
 
 def _example(context: Context, draft: Draft, number: int, teacher: str) -> Example:

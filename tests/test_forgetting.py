@@ -1,0 +1,85 @@
+"""The general set: balanced, answerable, of no shipped domain; what a specialist forgot is measured and kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from tiny import tiny_model
+
+from factory import forgetting as module
+from factory.files import read_json
+from factory.forgetting import LANGUAGES, forgetting, items, told
+
+KINDS = ("reading", "arithmetic", "sense", "instruction")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_item_has_one_right_choice_and_its_place_says_nothing(language: str) -> None:
+    rows = items(language)
+    assert Counter(row["kind"] for row in rows) == dict.fromkeys(KINDS, 20)
+    assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == 80
+    for row in rows:
+        assert len(set(row["choices"])) == 4 and row["answer"] in row["choices"], row["id"]
+        starts = [a for a in row["choices"] for b in row["choices"] if a != b and b.startswith(a)]
+        assert not starts, f"{row['id']}: one choice begins another"
+    assert Counter(row["choices"].index(row["answer"]) for row in rows) == dict.fromkeys(range(4), 20)
+    longest = sum(row["answer"] == max(row["choices"], key=len) for row in rows) / 80
+    assert longest < 0.4, "the longest choice is no give-away"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_reading_item_names_its_answer_and_rivals_in_the_passage(language: str) -> None:
+    for row in items(language):
+        if row["kind"] == "reading":
+            passage = row["prompt"].rpartition("\n\n")[0].lower()
+            words = [choice.lower().removeprefix("a ") for choice in row["choices"]]
+            named = [word in passage for word in words]
+            assert sum(named) >= 3 and named[row["choices"].index(row["answer"])], row["id"]
+
+
+def test_no_shipped_domain_holds_a_text_of_the_set() -> None:
+    files = [path for path in (ROOT / "domains").rglob("*") if path.suffix in (".md", ".jsonl", ".csv", ".txt")]
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    for language in LANGUAGES:
+        whole = [row["prompt"] for row in items(language)]
+        whole += (ROOT / f"factory/general/{language}.txt").read_text(encoding="utf-8").split("\n\n")
+        assert not [text for text in whole if len(text) > 20 and text.strip() in texts]
+
+
+def adapter_over(base: Path, out: Path, spread: float) -> Path:
+    """A LoRA adapter with random weights: what it does to the base is damage."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=spread)
+    model.save_pretrained(out)
+    return out
+
+
+def test_what_was_forgotten_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model(tmp_path / "base")
+    base: dict[str, Any] = {"name": str(folder), "path": str(folder), "stop": []}
+    run = tmp_path / "runs" / "toy" / "default"
+    same = forgetting(run, base, "none", adapter_over(folder, tmp_path / "same", 0.0), lambda text: None)
+    assert same["difference"]["mean"]["difference"] == 0 and same["difference"]["mean"]["n"] == 160
+    assert same["perplexity"]["base"] == pytest.approx(same["perplexity"]["specialist"], rel=0.01)
+    assert set(same["difference"]) == {f"{language} {kind}" for language in LANGUAGES for kind in KINDS} | {"mean"}
+
+    adapter = adapter_over(folder, tmp_path / "other", 2.0)
+    found = forgetting(run, base, "none", adapter, lambda text: None)
+    assert found["perplexity"]["specialist"] != pytest.approx(found["perplexity"]["base"], rel=0.01)
+    assert found["models"]["base"] == same["models"]["base"] and read_json(run / "forgetting.json") == found
+    assert told(found)[0].startswith("general ability") and any("perplexity zh" in line for line in told(found))
+
+    monkeypatch.setattr(module, "load_answering", lambda *_: pytest.fail("it was measured before"))
+    assert forgetting(run, base, "none", adapter, lambda text: None) == found
