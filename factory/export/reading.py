@@ -10,6 +10,7 @@ from typing import Any
 
 from factory.generate import Answer, Constraint, Question, stop_ids
 from factory.models import add_adapter, load_tokenizer, quiet_libraries
+from factory.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def read_answers(
     *,
     stop: Sequence[str] = (),
     no_repeat_ngram: int = 0,
+    progress: Progress | None = None,
 ) -> list[Reading]:
     """How `model` reads each answer after its own prompt, under the rules of decoding that `generate.answer` holds to.
 
@@ -63,6 +65,8 @@ def read_answers(
         told = logits.log_softmax(-1)[torch.arange(len(tokens)), torch.tensor(tokens)]
         choices = _choices(logits, ids[0], len(prompt), question, tokenizer, ends, no_repeat_ngram)
         found.append(Reading(tuple(told.tolist()), choices, _parts_at(answer, tokens, choices, ends)))
+        if progress:
+            progress.at(len(found))
     return found
 
 
