@@ -151,6 +151,11 @@ def plan(
         return
     for line in made.lines():
         say(line)
+    if not (machine or base):
+        from factory.export.engines import engine_line
+
+        if line := engine_line(domain, run):
+            say(line)
 
 
 @app.command("eval")

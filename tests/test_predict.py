@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from toys import Factory
 
 from factory import predict
 from factory.errors import FactoryError
+from factory.export.engines import engine_line
 from factory.files import write_json
 from factory.predict import gguf_files, score_gguf
 from factory.records import EvalItem, write_records
@@ -81,3 +83,25 @@ def test_a_gguf_is_scored_once(tmp_path: Path, run: Path, base: Path, monkeypatc
         with pytest.raises(AssertionError, match="answered twice"):
             score_gguf("toy", "default", file, print)
     assert score_gguf("toy", "default", file, print)["say"]["n"] == 1
+
+
+def test_a_plan_names_the_engine_that_is_faster_here(tmp_path: Path, run: Path, base: Path) -> None:
+    assert engine_line("toy", "default") == ""
+    prompt = [{"role": "user", "content": "What is mango?"}]
+    write_records(
+        run / "ingest" / "eval.jsonl", [EvalItem(f"{n}", "kind", prompt, ["fruit"], "choice") for n in range(9)]
+    )
+    folder = run / "export" / "gguf-q8_0"
+    tiny_gguf(base, folder / "a.gguf")
+    note = {"kind": "gguf", "file": "a.gguf"}
+    write_json(folder / "export.json", note | {"parity": {"passed": False}})
+    assert engine_line("toy", "default") == ""
+    write_json(folder / "export.json", note | {"parity": {"passed": True}})
+    line = engine_line("toy", "default")
+    assert (
+        found := re.search(
+            r"^engine +(\S+) \(tokens/s here, 8 answers at once: llama.cpp (\d+), transformers (\d+)\)", line
+        )
+    )
+    assert (int(found[2]) >= int(found[3])) == (found[1] == "llama.cpp")
+    assert (str(folder.relative_to(tmp_path)) in line) == (found[1] == "llama.cpp")

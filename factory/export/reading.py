@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from factory.generate import Answer, Constraint, Question, stop_ids
+from factory.hardware import keep_freed_memory
 from factory.models import add_adapter, load_tokenizer, quiet_libraries
+from factory.packed import pack_linears
 from factory.progress import Progress
 
 
@@ -31,10 +33,11 @@ def load_plain(folder: Path, adapter: Path | None) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     quiet_libraries()
+    keep_freed_memory()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     if adapter is not None:
         model = add_adapter(model, adapter).merge_and_unload()
-    return model.eval(), load_tokenizer(folder)
+    return pack_linears(model.eval()), load_tokenizer(folder)
 
 
 def read_answers(
