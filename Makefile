@@ -1,7 +1,7 @@
-# make setup | quickstart | test | lint | bench
+# make setup | quickstart | test | lint | bench | bench-inference
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup quickstart test lint bench clean
+.PHONY: setup quickstart test lint bench bench-inference clean
 
 setup: .venv/ready
 
@@ -28,6 +28,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/quality.py
+
+# needs a built run: factory build cooking
+bench-inference: setup
+	$(BIN)/python benchmarks/inference.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

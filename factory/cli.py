@@ -151,6 +151,11 @@ def plan(
         return
     for line in made.lines():
         say(line)
+    if not (machine or base):
+        from factory.export.engines import engine_line
+
+        if line := engine_line(domain, run):
+            say(line)
 
 
 @app.command("eval")
@@ -418,10 +423,17 @@ def demo(
     domain: DomainName,
     run: RunName = "default",
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; the next free one is taken.")] = 7860,
+    engine: Annotated[
+        str, typer.Option(help="torch, or llama (llama.cpp over an export, quicker on a CPU); empty: as it was last.")
+    ] = "",
 ) -> None:
     """Open the demo of a run on 127.0.0.1.
 
-    Example: factory demo cooking
+    Examples:
+
+      factory demo cooking
+
+      factory demo cooking --engine llama
     """
     import os
     import signal
@@ -433,6 +445,10 @@ def demo(
 
     folder = open_run(domain, run)
     manifest(folder, "app")
+    if engine:
+        from factory.export.demo import use_engine
+
+        use_engine(domain, run, engine, folder / "app", say)
     evals = find_domains()[domain].folder / "evals"
     reviews = ["--reviews", str(evals / "reviews.json")] if os.access(evals, os.W_OK) else []
     with subprocess.Popen([sys.executable, "app.py", "--port", str(port), *reviews], cwd=folder / "app") as app_process:

@@ -41,11 +41,11 @@ def export(
       factory export cooking --to folder -o cooking.zip
     """
     from factory.export.artifact import export
+    from factory.export.budgets import check
     from factory.export.job import Order
-    from factory.export.parity import check_parity
 
     order = Order(domain, to, quant, model, run, output, over, force, zipped)
-    say(f"\nExported: {export(order, say, check_parity)}")
+    say(f"\nExported: {export(order, say, check)}")
 
 
 @app.command()

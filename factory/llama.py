@@ -96,6 +96,11 @@ class Llama:
         ]
         return tokens
 
+    def timed(self, body: dict[str, Any]) -> dict[str, float]:
+        """llama.cpp's own times of one chat completion: prompt_n, prompt_ms, predicted_n, predicted_ms."""
+        timings: dict[str, float] = self._post("/v1/chat/completions", {"temperature": 0.0, **body})["timings"]
+        return timings
+
     def close(self) -> None:
         self._client.close()
 

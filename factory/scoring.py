@@ -38,7 +38,8 @@ KINDS = (
 def score_model(domain: str, run: str, model: str, say: Say) -> dict[str, Cells]:
     """The scores of `model` (see KINDS) on the run's eval set by the name that the scoreboard shows; a CSV file holds several."""
     folder, plugin = open_run(domain, run), run_domain(domain, run)
-    manifest(folder, "ingest")
+    if not (folder / "ingest" / "eval.jsonl").exists():
+        manifest(folder, "ingest")  # says which command makes it
     if model.endswith(".csv"):
         return published(plugin, Path(model).expanduser())
     name, kept, ask = _opened(folder, plugin, model)

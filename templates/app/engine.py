@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import llama
+
 MAX_NEW_TOKENS = 256  # as in evaluation
 MAX_CONTEXT = 8192  # tokens of question and answer together, even where the model would take more
 
@@ -30,12 +32,16 @@ class Engine:
         self._lock = threading.Lock()
         self._model: Any = None
         self._tokenizer: Any = None
+        self._llama: llama.Llama | None = None
 
     def start(self) -> None:
         threading.Thread(target=self._load, daemon=True).start()
 
     def stream(self, messages: list[Message], specialist: bool, stop: threading.Event) -> Iterator[tuple[str, bool]]:
         """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises TooLong."""
+        if self._llama:
+            yield from self._from_llama(self._llama, messages, specialist, stop)
+            return
         from transformers import TextIteratorStreamer
 
         inputs = self._encode(messages)
@@ -55,8 +61,27 @@ class Engine:
             raise outcome["failure"]
         yield self._before_stop(text).strip(), outcome.get("tokens", 0) >= MAX_NEW_TOKENS
 
+    def _from_llama(
+        self, model: llama.Llama, messages: list[Message], specialist: bool, stop: threading.Event
+    ) -> Iterator[tuple[str, bool]]:
+        """The same from llama.cpp; the oldest turns are dropped until it fits."""
+        system, turns = _split(messages)
+        while True:
+            try:
+                with self._lock:
+                    yield from model.stream(system + turns, specialist, stop, MAX_NEW_TOKENS)
+                return
+            except llama.Full:
+                if len(turns) <= 1:
+                    raise TooLong from None
+                turns = turns[2:]
+
     def _load(self) -> None:
         try:
+            if llama.found(self.folder):
+                self._llama = llama.Llama(self.folder, self.stop, self.no_repeat_ngram, MAX_CONTEXT)
+                self.ready.set()
+                return
             import torch
             from peft import PeftModel
             from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,0 +1,39 @@
+"""Which engine the generated app answers with: torch, or llama.cpp where the two GGUF files lie in its folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from factory.errors import FactoryError, need_extra, suggest
+from factory.export.artifact import export
+from factory.export.budgets import check
+from factory.export.job import Order, Say
+from factory.files import read_json
+
+ENGINES = ("torch", "llama")
+FILES = ("base.gguf", "adapter.gguf")  # as templates/app/llama.py looks for them
+
+
+def use_engine(domain: str, run: str, engine: str, app: Path, say: Say) -> None:
+    """Put the files of an engine into the app's folder, or take them away; what has to be exported for it is exported first."""
+    if engine not in ENGINES:
+        raise FactoryError(f"Unknown engine '{engine}'.", suggest(engine, ENGINES))
+    for name in FILES:
+        (app / name).unlink(missing_ok=True)
+    if engine == "torch":
+        return
+    try:
+        import xllamacpp  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise need_extra("xllamacpp", "gguf") from error
+    folder = app.parent / "export" / "gguf-lora-q8_0"
+    if not (folder / "export.json").exists():
+        export(Order(domain, "gguf-lora", "q8_0", run=run), say, check)
+    note = read_json(folder / "export.json")
+    for source, name in zip((Path(note["base_gguf"]), folder / note["file"]), FILES, strict=True):
+        try:
+            os.link(source, app / name)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, app / name)

@@ -1,0 +1,80 @@
+"""llama.cpp in torch's place, where base.gguf and adapter.gguf lie in this folder and xllamacpp is installed.
+
+One base is loaded once; the adapter is switched on for the specialist and off for the base. Prompts are written by the template inside the
+file, and answers are greedy, as the models were scored.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FILES = ("base.gguf", "adapter.gguf")
+Message = dict[str, str]
+
+
+class Full(Exception):
+    """The messages do not fit into the context."""
+
+
+def found(folder: Path) -> bool:
+    """Whether this folder and this Python have what it takes."""
+    return all((folder / name).is_file() for name in FILES) and bool(importlib.util.find_spec("xllamacpp"))
+
+
+class Llama:
+    """A server inside this process, on 127.0.0.1 and a free port, with a key that nobody else knows."""
+
+    def __init__(self, folder: Path, stop: list[str], no_repeat_ngram: int, context: int) -> None:
+        import httpx
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(folder / FILES[0])
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(folder / FILES[1]), 1.0)]
+        params.n_parallel, params.n_ctx, params.cache_ram_mib = 1, context, 0
+        params.hostnames, params.verbosity, params.warmup = ["127.0.0.1"], 0, False
+        key = secrets.token_urlsafe()
+        params.api_keys = [key]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            params.port = free.getsockname()[1]
+        self._server = xllamacpp.Server(params)
+        self._client = httpx.Client(
+            base_url=self._server.listening_address, headers={"Authorization": f"Bearer {key}"}, timeout=None
+        )
+        self._rules: dict[str, Any] = {"temperature": 0.0, "samplers": ["dry", "temperature"], "stop": stop}
+        self._rules["reasoning_format"] = "none"
+        if no_repeat_ngram:  # so high and flat a penalty on a repeated sequence is a ban
+            self._rules |= {"dry_multiplier": 1e9, "dry_base": 1.0, "dry_allowed_length": no_repeat_ngram - 1}
+            self._rules |= {"dry_penalty_last_n": context, "dry_sequence_breakers": ["\x01"]}
+
+    def stream(
+        self, messages: list[Message], specialist: bool, stop: threading.Event, most: int
+    ) -> Iterator[tuple[str, bool]]:
+        """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises Full."""
+        asked = {"messages": messages, "max_tokens": most, "stream": True, **self._rules}
+        asked["lora"] = [{"id": 0, "scale": float(specialist)}]
+        text = ""
+        with self._client.stream("POST", "/v1/chat/completions", json=asked) as answer:
+            if answer.status_code != 200:
+                error = json.loads(answer.read()).get("error", {})
+                raise Full if error.get("type") == "exceed_context_size_error" else RuntimeError(error.get("message"))
+            for line in answer.iter_lines():
+                if stop.is_set():
+                    break
+                if not line.startswith("data: {"):
+                    continue
+                choice = json.loads(line.removeprefix("data: "))["choices"][0]
+                text += choice["delta"].get("content") or ""
+                if choice["finish_reason"]:
+                    yield text.strip(), choice["finish_reason"] == "length"
+                    return
+                yield text.lstrip("\n"), False
+        yield text.strip(), False
