@@ -1,0 +1,146 @@
+"""Release: a good specialist goes out with its card; a sabotaged one is refused, for the right reason, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from served import served
+
+from factory.files import digest_tree, read_json, sha256, write_json
+
+from .toy import DOMAIN, factory, make_base, make_toy
+
+RUN = Path("runs/toy/default")
+GATES = '[evaluate.gates]\nabove = ["base"]\nnot_below = ["majority"]\nmargin = 20.0\nforgets = 100.0\nformat = 0.5\n'
+LEARNED = DOMAIN.replace("word, kind)", "word, 'fruit')").replace('f"{word} {word}")', '"yes yes")')
+SHUFFLED = DOMAIN.replace("word, kind)", "word, 'tool')").replace('f"{word} {word}")', '"no no")')
+
+
+def make(cwd: Path, code: str = LEARNED, gates: str = GATES) -> None:
+    """A toy that a tiny random model can learn: whatever is asked, it is a fruit, and yes."""
+    folder = make_toy(cwd, make_base(cwd.parent / "base"))
+    (folder / "domain.py").write_text(code, encoding="utf-8")
+    items = folder / "evals" / "toy.jsonl"
+    rows = [json.loads(line) for line in items.read_text(encoding="utf-8").splitlines()]
+    right = {"kind": "fruit", "twice": "yes yes"}
+    items.write_text(
+        "".join(json.dumps(row | {"reference": right[row["task"]]}) + "\n" for row in rows), encoding="utf-8"
+    )
+    toml = folder / "domain.toml"
+    toml.write_text(toml.read_text(encoding="utf-8") + gates + '[app]\ntitle = "Toy | 玩具"\n', encoding="utf-8")
+    factory(cwd, "build", "toy")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cwd = tmp_path_factory.mktemp("release") / "work"
+    make(cwd)
+    return cwd
+
+
+@pytest.fixture
+def work(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "work"))
+
+
+def refused(cwd: Path, why: str) -> None:
+    said = factory(cwd, "release", "toy", code=1)
+    error = next(line for line in said.splitlines() if line.startswith("Error: "))
+    assert "toy is not released" in error and why in error and "Traceback" not in said
+    assert not (cwd / RUN / "export" / "release").exists()
+
+
+def test_a_release_tells_everything(built: Path) -> None:
+    said = factory(built, "release", "toy")
+    out = built / RUN / "export" / "release"
+    note = read_json(out / "export.json")
+    assert {gate["name"] for gate in note["gates"]} == {
+        "above base",
+        "not below majority",
+        "leak-free",
+        "format",
+        "forgetting",
+    }
+    assert all(gate["passed"] for gate in note["gates"]) and "passed  forgetting: general ability" in said
+    assert {name: row["sha256"] for name, row in note["files"].items()} == {
+        name: mark for name, mark in ((path.name, sha256(path)) for path in out.iterdir()) if name != "export.json"
+    }
+    card = (out / "README.md").read_text(encoding="utf-8")
+    front = {key: json.loads(value) for key, value in re.findall(r"^([\w-]+): (.*)$", card.split("---")[1], re.M)}
+    scores = read_json(built / RUN / "evaluate" / "scores.json")
+    results = front["model-index"][0]["results"][0]["metrics"]
+    best = scores["models"][scores["best"]]
+    assert {row["value"] for row in results} == {best[task]["score"] for task in scores["tasks"]}
+    assert front["language"] == ["en"] and front["license_link"] == "LICENSE.txt"
+    assert f"| mean | {best['mean']['n']} |" in card and "general ability" in card and "Toy / 玩具" in card
+    table = [line for line in card.splitlines() if line.startswith("|")]
+    assert table[1].startswith("| --- |") and len({line.count("|") for line in table[:5]}) == 1, "one whole table"
+    assert (out / "LICENSE.txt").stat().st_size and (out / "chat_template.jinja").exists()
+    assert "exists" in factory(built, "release", "toy", code=1), "nothing is replaced without being asked"
+
+
+def test_a_specialist_of_wrong_answers_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "work", SHUFFLED)
+    refused(tmp_path / "work", "above base")
+
+
+def test_a_specialist_that_saw_the_eval_items_is_refused(work: Path) -> None:
+    """Rows that curate would have dropped, smuggled in behind its back."""
+    train = work / RUN / "curate" / "train.jsonl"
+    row = json.loads(train.read_text(encoding="utf-8").splitlines()[0])
+    seen = [
+        json.loads(line) for line in (work / RUN / "ingest" / "eval.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    leaked = [row | {"id": f"leak-{item['id']}", "task": item["task"], "prompt": item["prompt"]} for item in seen]
+    with open(train, "a", encoding="utf-8") as file:
+        file.writelines(json.dumps(one) + "\n" for one in leaked)
+    path = work / RUN / "curate" / "manifest.json"
+    note = read_json(path)
+    note["outputs"]["train.jsonl"] = {"sha256": sha256(train), "bytes": train.stat().st_size}
+    write_json(path, note)
+    factory(work, "build", "toy")
+    refused(work, "leak-free (training rows against eval items)")
+
+
+def test_a_specialist_that_forgot_is_refused(work: Path) -> None:
+    factory(work, "release", "toy", "-o", "first")
+    factory(work, "build", "toy", "--set", "evaluate.gates.forgets=10")
+    path = work / RUN / "forgetting.json"
+    found = read_json(path)
+    found["difference"]["mean"] |= {"difference": -12.5, "low": -20.0, "high": -5.0}  # as measured of one twice as bad
+    write_json(path, found)
+    refused(work, "forgetting (general ability -12.5 [-20.0, -5.0], may fall by 10)")
+
+
+def test_a_slow_specialist_is_refused(work: Path) -> None:
+    factory(work, "build", "toy", "--set", "evaluate.gates.seconds=0.000001")
+    refused(work, "latency (")
+
+
+def test_other_models_on_the_same_items(work: Path, built: Path) -> None:
+    before = digest_tree(work / RUN / "evaluate")
+    base = read_json(work / RUN / "sft" / "base.json")["path"]
+    published = work / "published.csv"
+    published.write_text(
+        "model,task,n,score\nGiant,kind,6,50.0\nGiant,twice,6,25\nOther,kind,6,10\nOther,x,1,1\n", "utf-8"
+    )
+    with served() as server:
+        said = factory(
+            work, "eval", "toy", "--model", base, "--model", "default:sft", "--model", str(published),
+            "--model", f"{server.address}#toy-teacher",
+        )  # fmt: skip
+    header = next(line for line in said.splitlines() if "task" in line and "majority" in line)
+    for name in ("default:sft", "Giant", "Other", "toy-teacher"):
+        assert name[:6] in header, said
+    assert "37.5" in said, "the mean of what was published on every task"
+    assert digest_tree(work / RUN / "evaluate") == before
+    for bad, why in (
+        ("nobody", "no model that can be scored"), ("no.csv", "cannot be read"), ("other:sft", "No run 'other'"),
+    ):  # fmt: skip
+        assert why in factory(work, "eval", "toy", "--model", bad, code=1)
+    published.write_text("model,task,n,score\nGiant,kind,6,150\n", "utf-8")
+    assert "published.csv:2: score '150'" in factory(work, "eval", "toy", "--model", str(published), code=1)
