@@ -44,7 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(built: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(built, tmp_path / "work"))
+    return Path(shutil.copytree(built, tmp_path / "work", ignore=shutil.ignore_patterns("export")))
 
 
 def refused(cwd: Path, why: str) -> None:
