@@ -19,6 +19,7 @@ from typing import Any
 
 from factory.errors import FactoryError, need_extra
 from factory.generate import END, Answer, Question, Trie, label_tries
+from factory.gguf_check import check_gguf
 from factory.progress import Progress
 from factory.records import Message
 
@@ -263,22 +264,6 @@ def serve(
         yield server.listening_address, key
     finally:
         del server
-
-
-def check_gguf(path: Path) -> None:
-    """Refuse a file that is missing, no GGUF, or cut short: llama.cpp would end the process over it."""
-    if not path.is_file():
-        raise FactoryError(f"{path} does not exist.", "Give a GGUF file.")
-    from gguf import GGUFReader
-
-    try:
-        reader = GGUFReader(path)
-        end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
-        whole = end <= path.stat().st_size
-    except Exception:  # gguf stumbles over a cut file in many ways
-        whole = False
-    if not whole:
-        raise FactoryError(f"{path} is damaged: it is no GGUF file, or was cut short.", "Export or fetch it again.")
 
 
 def _free_port() -> int:

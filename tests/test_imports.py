@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 LEVELS = [
-    ["errors"], ["files", "text", "progress", "pii", "numerals"], ["records", "config", "scorers", "duplicates", "grounding", "quality"], ["leaks", "readers"],
+    ["errors"], ["files", "text", "progress", "pii", "numerals", "gguf_check"], ["records", "config", "scorers", "duplicates", "grounding", "quality"], ["leaks", "readers"],
     ["domain", "documents", "structure"], ["questions"], ["rules"],
     ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["store", "llama", "budgets"], ["embedding", "difficulty"], ["meaning", "selection"], ["sieve"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
     ["sources", "doctor", "proposal", "datafacts"], ["build", "scaffold", "passages", "datarows"], ["predict", "check", "cleaning", "teaching", "console", "datapage", "curvepage"], ["curve", "export"], ["cli_data", "cli_export"], ["cli"],

@@ -9,7 +9,7 @@ from typing import Any
 from factory.export.job import PLAIN, Job
 from factory.export.opened import Artifact
 from factory.generate import Question
-from factory.llama import check_gguf
+from factory.gguf_check import check_gguf
 
 PROBES = 12  # questions whose prompts are compared
 ALIKE = 0.3  # relative distance up to which two matrices are the same one, rounded: 4 bits are at about 0.1
