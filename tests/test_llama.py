@@ -14,7 +14,8 @@ from tiny import tiny_model
 from factory.domain import Task
 from factory.errors import FactoryError
 from factory.generate import Question, answer, label_tries
-from factory.llama import Llama, check_gguf, grammar, open_llama, room_for
+from factory.gguf_check import check_gguf
+from factory.llama import Llama, grammar, open_llama, room_for
 
 KIND = Task("kind", "Kind", "choice", choices=("bread", "bread and butter", "butter"), max_new_tokens=40)
 LIST = Task("list", "List", "set_f1", choices=("flour", "salt", "butter"), separator="; ", max_new_tokens=24)

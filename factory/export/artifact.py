@@ -18,12 +18,13 @@ from factory.errors import FactoryError, suggest
 from factory.export.folder import write_folder
 from factory.export.gguf_files import write_gguf, write_gguf_lora
 from factory.export.job import PLAIN, QUANTS, Job, Order, Say, open_job
+from factory.export.notices import licence_text
 from factory.export.ollama import write_ollama
 from factory.export.parity import require_parity
 from factory.export.quantize import MIXES
 from factory.export.release import write_release
 from factory.export.weights import write_adapter, write_merged
-from factory.files import atomic_write, lock, sha256, write_json
+from factory.files import atomic_write, lock, sha256, write_json, write_text
 from factory.stage import full_disk_named, package_versions
 
 Make = Callable[[Job, Path], dict[str, Any]]
@@ -92,6 +93,7 @@ def _export(job: Job, kind: Kind, target: Path, check: Check | None) -> None:
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.new."))
     try:
         job.say(f"{job.domain.config.name}: {job.model} over {Path(job.base['name']).name} to {target}")
+        write_text(made / "LICENSE.txt", licence_text(job))
         told = kind.make(job, made)
         note = {"kind": job.order.kind, "quant": job.quant, **job.facts(), **told}
         note["packages"] = package_versions()

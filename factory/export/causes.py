@@ -9,9 +9,10 @@ from typing import Any
 from factory.export.job import PLAIN, Job
 from factory.export.opened import Artifact
 from factory.generate import Question
-from factory.llama import check_gguf
+from factory.gguf_check import check_gguf
 
 PROBES = 12  # questions whose prompts are compared
+ROWS = 256  # of a matrix that are compared
 ALIKE = 0.3  # relative distance up to which two matrices are the same one, rounded: 4 bits are at about 0.1
 
 
@@ -63,9 +64,9 @@ def weights_cause(job: Job, base: Path, adapters: Sequence[Path]) -> tuple[str, 
     known = {tensor.name: tensor for tensor in gguf.GGUFReader(base).tensors}
     embedding = known["token_embd.weight"]
     own = _tensor(job.base_dir, "embed_tokens.weight")
-    rows = min(256, len(own))
-    found = gguf.dequantize(embedding.data[:rows], embedding.tensor_type)
-    if not _alike(found, own[:rows]):
+    if own is None:  # an architecture that names it otherwise: nothing to compare
+        return None
+    if not _alike(gguf.dequantize(embedding.data[:ROWS], embedding.tensor_type), own):
         return "base", "its weights are not those of the base that the model was trained over"
     for path in adapters:
         tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
@@ -82,18 +83,18 @@ def _same_adapter(tensors: dict[str, Any], adapter: Path) -> bool:
     found = tensors.get("blk.0.ffn_down.weight.lora_a")
     if found is None or own is None:
         return True  # an architecture that names it otherwise: nothing to compare
-    return _alike(gguf.dequantize(found.data, found.tensor_type), own)
+    return _alike(gguf.dequantize(found.data[:ROWS], found.tensor_type), own)
 
 
 def _tensor(folder: Path, end: str) -> Any:
-    """The first tensor of a folder's safetensors whose name ends so, in fp32 (None: no such one)."""
+    """The first ROWS rows, in fp32, of the first tensor of a folder's safetensors whose name ends so (None: no such one)."""
     from safetensors import safe_open
 
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is no dict)
                 if name.endswith(end):
-                    return file.get_tensor(name).float().numpy()
+                    return file.get_slice(name)[:ROWS].float().numpy()
     return None
 
 

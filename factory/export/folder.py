@@ -8,7 +8,6 @@ from typing import Any
 from factory.errors import FactoryError
 from factory.export.gguf_files import write_gguf
 from factory.export.job import Job
-from factory.export.notices import licence_text
 from factory.export.ollama import modelfile, turns_of
 from factory.files import read_json, read_text, sha256, templates, write_json, write_text
 from factory.generate import Question
@@ -24,7 +23,6 @@ def write_folder(job: Job, out: Path) -> dict[str, Any]:
     made = write_gguf(job, out)
     asked = questions(job, out / made["file"])
     write_text(out / "chat_template.jinja", job.template)
-    write_text(out / "LICENSE.txt", licence_text(job))
     write_json(out / "questions.json", asked)
     try:
         write_text(out / "Modelfile", modelfile(job, turns_of(job), made["file"]))

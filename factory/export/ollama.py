@@ -54,7 +54,6 @@ def write_ollama(job: Job, out: Path) -> dict[str, Any]:
     """The folder for `ollama create NAME -f Modelfile`."""
     turns = turns_of(job)
     made = write_gguf(job, out)
-    write_text(out / "LICENSE", licence_text(job))
     write_text(out / "Modelfile", modelfile(job, turns, made["file"]))
     return made
 

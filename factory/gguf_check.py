@@ -1,0 +1,97 @@
+"""Whether a GGUF file is whole, by its header alone: llama.cpp may end the process over one that is cut short."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from pathlib import Path
+
+from factory.errors import FactoryError
+
+_SIZES = {
+    0: 1,
+    1: 1,
+    2: 2,
+    3: 2,
+    4: 4,
+    5: 4,
+    6: 4,
+    7: 1,
+    10: 8,
+    11: 8,
+    12: 8,
+}  # bytes of a value by GGUF's number for its type
+_TEXT, _LIST = 8, 9
+
+
+def check_gguf(path: Path) -> None:
+    """Raise FactoryError for a file that is missing, no GGUF (version 2 or 3, little-endian), or shorter than its tensors."""
+    if not path.is_file():
+        raise FactoryError(f"{path} does not exist.", "Give a GGUF file.")
+    try:
+        whole = _end(path) <= path.stat().st_size
+    except (ValueError, KeyError, struct.error, IndexError):  # of a header that is cut or none
+        whole = False
+    if not whole:
+        raise FactoryError(f"{path} is damaged: it is no GGUF file, or was cut short.", "Export or fetch it again.")
+
+
+def _end(path: Path) -> int:
+    """Where the last tensor ends, in bytes from the beginning."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        header = _Header(data)
+        if data[:4] != b"GGUF" or header.number("<I") not in (2, 3):
+            raise ValueError("no GGUF")
+        tensors, keys = header.number("<Q"), header.number("<Q")
+        alignment = 32
+        for _ in range(keys):
+            name = header.text()
+            kind = header.number("<I")
+            start = header.at
+            header.skip(kind)
+            if name == b"general.alignment":
+                (alignment,) = struct.unpack_from("<I", data, start)
+        end = 0
+        for _ in range(tensors):
+            header.text()
+            count = 1
+            for _ in range(header.number("<I")):
+                count *= header.number("<Q")
+            block, size = GGML_QUANT_SIZES[GGMLQuantizationType(header.number("<I"))]
+            end = max(end, header.number("<Q") + count // block * size)
+        return -(-header.at // alignment) * alignment + end
+
+
+class _Header:
+    """Reads on through a GGUF's header, from behind the magic on."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.at = data, 4
+
+    def number(self, form: str) -> int:
+        (value,) = struct.unpack_from(form, self.data, self.at)
+        self.at += struct.calcsize(form)
+        return int(value)
+
+    def text(self) -> bytes:
+        length = self.number("<Q")
+        self.at += length
+        if self.at > len(self.data):
+            raise ValueError("cut short")
+        return self.data[self.at - length : self.at]
+
+    def skip(self, kind: int) -> None:
+        """Past a value, or a list of them."""
+        if kind == _TEXT:
+            self.text()
+        elif kind == _LIST:
+            inner, count = self.number("<I"), self.number("<Q")
+            if inner in _SIZES:
+                self.at += count * _SIZES[inner]
+            else:
+                for _ in range(count):
+                    self.skip(inner)
+        else:
+            self.at += _SIZES[kind]
