@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from labels import weigh
+
 MAX_NEW_TOKENS = 256  # as in evaluation
 MAX_CONTEXT = 8192  # tokens of question and answer together, even where the model would take more
 
@@ -34,13 +36,18 @@ class Engine:
     def start(self) -> None:
         threading.Thread(target=self._load, daemon=True).start()
 
-    def stream(self, messages: list[Message], specialist: bool, stop: threading.Event) -> Iterator[tuple[str, bool]]:
-        """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises TooLong."""
+    def stream(
+        self, messages: list[Message], specialist: bool, stop: threading.Event, temperature: float = 0.0
+    ) -> Iterator[tuple[str, bool]]:
+        """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises TooLong.
+
+        At temperature 0 greedy, as the models were scored; above it another answer is drawn each time.
+        """
         from transformers import TextIteratorStreamer
 
         inputs = self._encode(messages)
         streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        outcome: dict[str, Any] = {}
+        outcome: dict[str, Any] = {"temperature": temperature}
         work = (inputs, specialist, stop, streamer, outcome)
         threading.Thread(target=self._generate, args=work, daemon=True).start()
         text = ""
@@ -54,6 +61,12 @@ class Engine:
         if "failure" in outcome:
             raise outcome["failure"]
         yield self._before_stop(text).strip(), outcome.get("tokens", 0) >= MAX_NEW_TOKENS
+
+    def weigh(self, messages: list[Message], choices: list[str]) -> list[float]:
+        """The specialist's share of probability for each of a task's labels; raises TooLong."""
+        inputs = self._encode(messages)
+        with self._lock:
+            return weigh(self._model, self._tokenizer, inputs["input_ids"], choices, self._ends()[0])
 
     def _load(self) -> None:
         try:
@@ -100,22 +113,22 @@ class Engine:
             adapter = nullcontext() if specialist else self._model.disable_adapter()
             with self._lock, adapter, torch.inference_mode():
                 if not stop.is_set():
-                    ids = self._model.generate(**inputs, streamer=streamer, **self._decoding(stop))
+                    decoding = self._decoding(stop, outcome["temperature"])
+                    ids = self._model.generate(**inputs, streamer=streamer, **decoding)
                     outcome["tokens"] = 0 if stop.is_set() else ids.shape[1] - inputs["input_ids"].shape[1]
         except Exception as error:  # raised again where the answer is read
             outcome["failure"] = error
         finally:
             streamer.end()
 
-    def _decoding(self, stop: threading.Event) -> dict[str, Any]:
-        """Greedy, as the models were scored."""
+    def _decoding(self, stop: threading.Event, temperature: float) -> dict[str, Any]:
         from transformers import StoppingCriteriaList
 
         ends = self._ends()
         return {
             "stopping_criteria": StoppingCriteriaList([_Stopper(stop)]),
             "max_new_tokens": MAX_NEW_TOKENS,
-            "do_sample": False,
+            **({"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}),
             "no_repeat_ngram_size": self.no_repeat_ngram,
             "eos_token_id": ends,
             "pad_token_id": ends[0],
