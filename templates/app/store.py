@@ -152,9 +152,8 @@ class Store:
         """
         where, values = _where(kind, state, task, search)
         with self._opened() as file:
-            found = file.execute(
-                f"SELECT * FROM rows{where} ORDER BY id DESC LIMIT ? OFFSET ?", [*values, limit, offset]
-            )  # noqa: S608
+            query = f"SELECT * FROM rows{where} ORDER BY id DESC LIMIT ? OFFSET ?"  # noqa: S608
+            found = file.execute(query, [*values, limit, offset])
             return [_row(row) for row in found]
 
     def row(self, id: int) -> Row | None:
@@ -217,11 +216,9 @@ class Store:
             **said, "at": _now(), "kind": kind, "prompt": json.dumps(prompt, ensure_ascii=False), "answer": answer,
             "made_by": made_by, "other": other, "other_by": other_by, "verdict": verdict, "better": better,
         }  # fmt: skip
-        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        insert = f"INSERT INTO feedback ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
         with self._opened() as file:
-            return int(
-                file.execute(f"INSERT INTO feedback ({names}) VALUES ({marks})", list(row.values())).lastrowid or 0
-            )  # noqa: S608
+            return int(file.execute(insert, list(row.values())).lastrowid or 0)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
