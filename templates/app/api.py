@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 from desk import Desk, told
-from keep import NotKept, keep
+from keep import NotKept, keep_word
 from service import MOST_CHARACTERS, Refused, Turn, clean
 
 OPTIONS: dict[str, Any] = {"api_visibility": "undocumented", "concurrency_limit": None}
@@ -45,7 +45,7 @@ def add_api(desk: Desk) -> None:
             long = words["correct_long"].format(most=MOST_CHARACTERS, n=max(len(reason), len(better)))
             return {"state": "refused", "why": "correct_long", "notice": long}
         try:
-            number = keep(desk, turn, session, good=good, reason=reason, better=better)
+            number = keep_word(desk, turn, session, good=good, reason=reason, better=better)
         except NotKept:
             return {"state": "refused", "why": "not_kept", "notice": words["not_kept"]}
         return {"state": "kept", "number": number}

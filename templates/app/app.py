@@ -9,6 +9,7 @@ import argparse
 import html
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from review import Reviews, review_page
 from scoreboard import scoreboard
 from service import Service
 from starlette.middleware import Middleware
-from store import Store
+from store import StoreError
 from words import Words
 
 HERE = Path(__file__).resolve().parent
@@ -58,7 +59,7 @@ def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
                 desk.say(gr.HTML, {"value": lambda words: report(desk.gate.report, words)}, elem_id="report", padding=False)
             private = [desk.say(gr.Tab, {"label": "feedback"}, visible=False)]
             with private[0]:
-                Feedback(desk)
+                feedback = Feedback(desk)
             if reviews and reviews.items:
                 private.append(desk.say(gr.Tab, {"label": "review"}, visible=False))
                 with private[1]:
@@ -74,8 +75,11 @@ def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
 
         spoken, loading = desk.spoken(), [status, timer, ask.notice]
         page.load(welcome, None, [*spoken, *loading, *private], **AT_ONCE)
+        private[0].select(feedback.again, feedback.wanted, feedback.listed, **AT_ONCE)
         timer.tick(state, None, loading, **AT_ONCE)
-        language.click(desk.speak, None, spoken, js=REMEMBER, **AT_ONCE).then(state, None, loading, **AT_ONCE)
+        language.click(desk.speak, None, spoken, js=REMEMBER, **AT_ONCE).then(
+            state, None, loading, **AT_ONCE
+        ).then(ask.suit, ask.kind, ask.box, **AT_ONCE)
         page.unload(ask.leave)
         page.unload(compare.leave)
         add_api(desk)
@@ -149,7 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--host", default=host, help="address to listen on; any but 127.0.0.1 needs a password")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on; the next free one is taken")
     parser.add_argument("--share", action="store_true", help="also make a public link through gradio.live; needs a password")
-    parser.add_argument("--feedback", type=Path, default=HERE / "feedback.sqlite", help="file that keeps ratings, corrections and votes")
+    parser.add_argument("--feedback", type=Path, default=HERE / "feedback.db", help="file that keeps ratings, corrections and votes")
     parser.add_argument("--reviews", type=Path, help="file for decisions on the test questions: shows the page for them")
     return parser.parse_args()
 
@@ -163,13 +167,18 @@ def main() -> None:
     gate = Gate(allowed, port, service.app["language"], service.app["title"], HERE, local)
     items = HERE / "items.json"
     reviews = Reviews(items, wanted.reviews) if wanted.reviews and items.exists() else None
-    page = build(Desk(service, Store(wanted.feedback), gate), reviews)
+    desk = Desk(service, wanted.feedback, gate)
+    try:
+        desk.store()
+    except StoreError as error:  # people can ask; what they send is refused until it is mended
+        print(f"Feedback cannot be kept: {error}", file=sys.stderr, flush=True)
+    page = build(desk, reviews)
     service.engine.start()
     page.launch(
         server_name=wanted.host, server_port=port, share=wanted.share, quiet=True, prevent_thread_lock=True, show_error=False,
         footer_links=[], run_history=False, enable_monitoring=False, mcp_server=False, pwa=False, ssr_mode=False,
         max_file_size=1, max_threads=200, state_session_capacity=1000, app_kwargs={"middleware": [Middleware(Guard, gate=gate)]},
-        theme=theme(service.app["color"]), css_paths=HERE / "style.css", js=_first_language(gate.language),
+        theme=theme(service.app["color"]), css_paths=HERE / "style.css", js=_at_first(gate.language),
     )  # fmt: skip
     shown = "127.0.0.1" if wanted.host in ("0.0.0.0", "::", *LOOPBACK) else wanted.host
     print(f"Open http://{shown}:{port} in a browser. Ctrl-C ends it.", flush=True)
@@ -180,11 +189,13 @@ def main() -> None:
     page.block_thread()
 
 
-def _first_language(usual: str) -> str:
-    """Script of the page's start: the language that the browser remembers, else the domain's."""
+def _at_first(usual: str) -> str:
+    """Script of the page's start: the language that the browser remembers, else the domain's; a chat that keys can scroll."""
     return f"""() => {{
   const kept = (document.cookie.match(/(?:^|; )lang=(en|zh)/) || [])[1] || '{usual}';
   document.documentElement.lang = kept == 'zh' ? 'zh-CN' : 'en';
+  const reach = () => document.querySelectorAll('#chat .bubble-wrap:not([tabindex])').forEach(part => {{ part.tabIndex = 0; }});
+  new MutationObserver(reach).observe(document.body, {{ childList: true, subtree: true }});
 }}"""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gate import Gate
 from guard import Session
 from service import Service, Told
+from store import Store
 from words import WORDS, Words
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -20,9 +22,16 @@ Said = str | Callable[[Words], Any]  # a key of words.py, or what makes a value 
 class Desk:
     """The service, the store of feedback, the door, and every component that has words on it."""
 
-    def __init__(self, service: Service, store: Any, gate: Gate) -> None:
-        self.service, self.store, self.gate = service, store, gate
+    def __init__(self, service: Service, feedback: Path, gate: Gate) -> None:
+        self.service, self.gate = service, gate
+        self._feedback = feedback
+        self._store: Store | None = None
         self._said: list[tuple[Any, dict[str, Said]]] = []
+
+    def store(self) -> Store:
+        """The store of feedback, opened when it is first used and again after it could not be; raises StoreError."""
+        self._store = self._store or Store(self._feedback)
+        return self._store
 
     def say(self, kind: Any, said: dict[str, Said], **rest: Any) -> Any:
         """A component whose properties `said` are words: they follow the language that a person chooses."""

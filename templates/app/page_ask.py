@@ -151,16 +151,16 @@ class Ask:
         return self._rate(request, self.correct.praise)
 
     def open_bad(self, request: gr.Request) -> View:
-        return self._rate(request, self.correct.open, "down")
+        return self._rate(request, self.correct.open, True)
 
     def open_better(self, request: gr.Request) -> View:
-        return self._rate(request, self.correct.open, "")
+        return self._rate(request, self.correct.open, False)
 
     def _rate(self, request: gr.Request, act: Any, *more: Any) -> View:
         turns = self.desk.service.turns(self._talk(request))
         if not turns or not turns[-1].done.is_set():
             return {self.notice: notice(self.desk.words(request)["nothing_yet"])}
-        return act(turns[-1], *more, request) | {}  # type: ignore[no-any-return]
+        return act(turns[-1], *more, request)  # type: ignore[no-any-return]
 
     def _talk(self, request: gr.Request) -> str:
         return self.desk.talk(request, "ask")

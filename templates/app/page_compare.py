@@ -12,7 +12,7 @@ import cards
 import gradio as gr
 from arena import Strength, strength
 from desk import AT_ONCE, QUIET, Desk, notice, told, waiting
-from rows import Keep, row_of
+from keep import NotKept, keep_vote
 from service import MOST_TALKS, Refused, Turn
 
 VOTES = ("first", "second", "tie", "bad")
@@ -97,15 +97,16 @@ class Compare:
         order, blind = self._orders.get(turn.id, ([], False)) if turn else ([], False)
         if turn is None or not blind or not turn.done.is_set():
             return {self.notice: notice(words["nothing_yet"])}
-        kept = self._keep(turn, order, vote, request)
-        if isinstance(kept, str):
-            return {self.notice: notice(kept)}
+        try:
+            number = keep_vote(self.desk, turn, self.desk.session(request), order, vote)
+        except NotKept:
+            return {self.notice: notice(words["not_kept"])}
         self._orders[turn.id] = (order, False)
         names = [words[f"who_{who}"] for who in order]
-        said = words["voted"].format(n=kept, first=names[0], second=names[1])
+        said = words["voted"].format(n=number, first=names[0], second=names[1])
         return {
             **self._view(turn, words), self.notice: notice(said), self.votes: gr.Column(visible=False),
-            self.strength: told_strength(strength(self.desk.store), words),
+            self.strength: told_strength(strength(self.desk.store().votes(self.desk.service.app["model"])), words),
         }  # fmt: skip
 
     def _talk(self, request: gr.Request) -> str:
@@ -124,3 +125,15 @@ class Compare:
         ]
         asked = f'<p class="asked">{html.escape(turn.question)}</p>'
         return {self.asked: asked, self.cards[0]: shown[0], self.cards[1]: shown[1]}
+
+
+def told_strength(found: list[Strength], words: dict[str, str]) -> str:
+    """All votes on this specialist in a sentence, and whether they say something yet."""
+    return "".join(f'<p class="notice">{html.escape(_sentence(row, words))}</p>' for row in found)
+
+
+def _sentence(row: Strength, words: dict[str, str]) -> str:
+    side = "strength_clear" if row.low > 0 else "strength_worse" if row.high < 0 else "strength_open"
+    facts = {"n": row.n, "wins": row.wins, "losses": row.losses, "ties": row.ties - row.bad, "bad": row.bad}
+    figures = {"score": f"{row.score:+.0f}", "low": f"{row.low:+.0f}", "high": f"{row.high:+.0f}"}
+    return f"{words['strength'].format(**facts, **figures)} {words[side]}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 from desk import AT_ONCE, Desk, notice
-from keep import NotKept, keep
+from keep import NotKept, keep_word
 from service import MOST_CHARACTERS, Turn, clean
 
 View = dict[Any, Any]
@@ -56,7 +56,8 @@ class Correct:
 
     def praise(self, turn: Turn, request: gr.Request) -> View:
         """Thumbs up needs no more words."""
-        return {**self._keep(turn, "thanks_good", request, rating="up"), **self.closed()}
+        line, _ = self._keep(turn, "thanks_good", request, good=True)
+        return {self.line: line, **self.closed()}
 
     def submit(self, turn_id: str, bad: bool, reason: str, text: str, choice: str | None, request: gr.Request) -> View:
         words = self.desk.words(request)
@@ -70,14 +71,14 @@ class Correct:
             return {self.line: notice(words["correct_long"].format(most=MOST_CHARACTERS, n=longest))}
         if not reason and not better and not bad:
             return {self.line: notice(words["correct_nothing"])}
-        kept = self._keep(turn, "thanks", request, rating="down", reason=reason, better=better)
-        return {**kept, **(self.closed() if kept.pop("kept") else {})}
+        line, kept = self._keep(turn, "thanks", request, good=False, reason=reason, better=better)
+        return {self.line: line, **(self.closed() if kept else {})}
 
-    def _keep(self, turn: Turn, thanks: str, request: gr.Request, **said: str) -> View:
-        """The line that says it is kept and what happens next; or that it is not, with the panel left as it is."""
+    def _keep(self, turn: Turn, thanks: str, request: gr.Request, **said: Any) -> tuple[str, bool]:
+        """The line that says it is kept and what happens next, or that it is not; and whether it is."""
         words = self.desk.words(request)
         try:
-            number = keep(self.desk, turn, self.desk.session(request), **said)
+            number = keep_word(self.desk, turn, self.desk.session(request), **said)
         except NotKept:
-            return {self.line: notice(words["not_kept"]), "kept": False}
-        return {self.line: notice(words[thanks].format(n=number)), "kept": True}
+            return notice(words["not_kept"]), False
+        return notice(words[thanks].format(n=number)), True
