@@ -37,7 +37,13 @@ class Kitchen(Domain):
     def tasks(self) -> list[Task]:
         return [
             Task("cuisine", "Which cuisine?", "exact", "Name the cuisine of {input}."),
-            Task("course", "Which course?", "exact", "{input}\nWhich course?", choices=("starter", "main dish", "dessert")),
+            Task(
+                "course",
+                "Which course?",
+                "exact",
+                "{input}\nWhich course?",
+                choices=("starter", "main dish", "dessert"),
+            ),
             Task("tags", "Tags", "labels", "{input}\nWhich tags?", choices=("hot", "cold"), separator=", "),
             Task("free", "Free", "exact"),
         ]
@@ -74,7 +80,9 @@ def make_run(run: Path, base: Path, best: str = "sft", drafts: int = 0) -> None:
     stop = ["<|im_end|>"]
     write_json(run / "sft" / "base.json", {"name": "tiny", "path": str(base), "license": "MIT", "stop": stop})
     write_json(run / best / "adapter" / "adapter_config.json", {"peft_type": "LORA", "of": best})
-    write_text(run / "report" / "report.html", "<!doctype html><html lang=en><title>R</title><h1>The report</h1></html>")
+    write_text(
+        run / "report" / "report.html", "<!doctype html><html lang=en><title>R</title><h1>The report</h1></html>"
+    )
     passages = [
         Passage("a#0", "a", TEA, "Tea", meta={"headings": "Tea / Oolong", "page": 3}),
         Passage("b#0", "b", NAAN, "Bread"),
@@ -85,8 +93,8 @@ def make_run(run: Path, base: Path, best: str = "sft", drafts: int = 0) -> None:
     write_records(run / "ingest" / "eval.jsonl", items)
 
 
-def make_tiny(base: Path, adapter: Path) -> None:
-    """A random Llama of 2 layers with a tokenizer trained on a few words, and a LoRA adapter of rank 2."""
+def make_tiny(base: Path, adapter: Path, layers: int = 2) -> None:
+    """A random Llama of a few layers with a tokenizer trained on a few words, and a LoRA adapter of rank 2."""
     import torch
     from peft import LoraConfig, get_peft_model
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -106,7 +114,7 @@ def make_tiny(base: Path, adapter: Path) -> None:
     tokenizer.save_pretrained(base)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=2,
         num_key_value_heads=2, max_position_embeddings=1024, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
@@ -115,10 +123,10 @@ def make_tiny(base: Path, adapter: Path) -> None:
     get_peft_model(model, lora).save_pretrained(adapter)
 
 
-def make_app(folder: Path, kind: type[Domain] = Kitchen, **settings: Any) -> Path:
-    """The app stage's folder on the tiny model."""
+def make_app(folder: Path, kind: type[Domain] = Kitchen, layers: int = 2, **settings: Any) -> Path:
+    """The app stage's folder on the tiny model; many layers make it slow."""
     run = folder / "run"
-    make_tiny(folder / "base", run / "sft" / "adapter")
+    make_tiny(folder / "base", run / "sft" / "adapter", layers)
     config = read_text(run / "sft" / "adapter" / "adapter_config.json")
     make_run(run, folder / "base", drafts=3 if kind is Library else 0)
     write_text(run / "sft" / "adapter" / "adapter_config.json", config)

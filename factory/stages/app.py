@@ -16,7 +16,7 @@ from factory.files import digest, digest_tree, read_json, read_text, templates, 
 from factory.records import EvalItem, Passage, read_records, write_records
 from factory.stage import Context, Stage
 
-SCORES = ("models", "tasks", "best", "items", "review")  # what the scoreboard shows
+SCORES = ("models", "tasks", "best", "items", "review", "rounds", "eval_version")  # what the scoreboard shows
 WEIGHTS = (".safetensors", ".json", ".jinja", ".model", ".txt")
 SPACES_COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 SPACES_LICENSES = ("apache-2.0", "mit", "gemma", "llama3.1", "llama3.2")  # as Hugging Face writes them
@@ -60,7 +60,13 @@ def _shown(item: EvalItem, task: Task) -> dict[str, str]:
     """An eval item as a reviewer reads it: what is asked, apart from the passage that it is asked about."""
     about, asked = task.parts(item.question)
     question, passage = (asked, about) if asked else (item.question, "")
-    return {"id": item.id, "task": task.title, "question": question, "passage": passage, "reference": item.references[0]}
+    return {
+        "id": item.id,
+        "task": task.title,
+        "question": question,
+        "passage": passage,
+        "reference": item.references[0],
+    }
 
 
 def where(passage: Passage) -> str:
@@ -137,7 +143,10 @@ def copy_template(config: Config, base: dict[str, Any], out: Path) -> None:
 
 
 def _watches(context: Context) -> dict[str, str]:
-    tasks = [(task.name, task.title, task.template, task.about, task.choices, task.separator) for task in context.domain.active()]
+    tasks = [
+        (task.name, task.title, task.template, task.about, task.choices, task.separator)
+        for task in context.domain.active()
+    ]
     return {"app template": digest(digest_tree(templates("app"))), "tasks": digest(tasks)}
 
 

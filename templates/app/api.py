@@ -61,4 +61,9 @@ def _talk(owner: str, name: str) -> str:
 
 def _said(turn: Turn) -> dict[str, Any]:
     near = [passage["where"] for passage in turn.near]
-    return {"id": turn.id, "answer": turn.answers["specialist"], "shares": dict(zip(turn.choices, turn.shares)), "near": near}
+    return {
+        "id": turn.id,
+        "answer": turn.answers["specialist"],
+        "shares": dict(zip(turn.choices, turn.shares, strict=False)),
+        "near": near,
+    }

@@ -44,7 +44,11 @@ def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
     app = desk.service.app
     with gr.Blocks(title=app["title"], analytics_enabled=False, fill_width=False) as page:
         with gr.Row(elem_id="head"):
-            gr.HTML(f"<h1>{html.escape(app['title'])}</h1><p>{html.escape(app['subtitle'])}</p>", padding=False, elem_id="title")
+            gr.HTML(
+                f"<h1>{html.escape(app['title'])}</h1><p>{html.escape(app['subtitle'])}</p>",
+                padding=False,
+                elem_id="title",
+            )
             language = desk.say(gr.Button, {"value": "other"}, size="sm", min_width=70, scale=0, elem_id="language")
         status = gr.HTML(elem_id="status", padding=False)
         timer = gr.Timer(1)
@@ -54,9 +58,16 @@ def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
             with desk.say(gr.Tab, {"label": "compare"}):
                 compare = Compare(desk)
             with desk.say(gr.Tab, {"label": "scoreboard"}):
-                desk.say(gr.HTML, {"value": lambda words: scoreboard(desk.service.scores, words)}, elem_id="scores", padding=False)
+                desk.say(
+                    gr.HTML,
+                    {"value": lambda words: scoreboard(desk.service.scores, words)},
+                    elem_id="scores",
+                    padding=False,
+                )
             with desk.say(gr.Tab, {"label": "report"}):
-                desk.say(gr.HTML, {"value": lambda words: report(desk.gate.report, words)}, elem_id="report", padding=False)
+                desk.say(
+                    gr.HTML, {"value": lambda words: report(desk.gate.report, words)}, elem_id="report", padding=False
+                )
             private = [desk.say(gr.Tab, {"label": "feedback"}, visible=False)]
             with private[0]:
                 feedback = Feedback(desk)
@@ -77,9 +88,9 @@ def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
         page.load(welcome, None, [*spoken, *loading, *private], **AT_ONCE)
         private[0].select(feedback.again, feedback.wanted, feedback.listed, **AT_ONCE)
         timer.tick(state, None, loading, **AT_ONCE)
-        language.click(desk.speak, None, spoken, js=REMEMBER, **AT_ONCE).then(
-            state, None, loading, **AT_ONCE
-        ).then(ask.suit, ask.kind, ask.box, **AT_ONCE)
+        language.click(desk.speak, None, spoken, js=REMEMBER, **AT_ONCE).then(state, None, loading, **AT_ONCE).then(
+            ask.suit, ask.kind, ask.box, **AT_ONCE
+        )
         page.unload(ask.leave)
         page.unload(compare.leave)
         add_api(desk)
@@ -123,7 +134,9 @@ def free_port(host: str, first: int) -> int:
             try:
                 probe.bind((host, port))
             except PermissionError as error:
-                raise SystemExit(f"Port {port} is not allowed here: {error}. Choose one above 1023 with --port.") from None
+                raise SystemExit(
+                    f"Port {port} is not allowed here: {error}. Choose one above 1023 with --port."
+                ) from None
             except OSError as error:
                 if error.errno not in (98, 48, 10048):  # taken, on Linux, macOS and Windows
                     raise SystemExit(f"Cannot listen on {host}: {error}. Give an address of this machine.") from None
@@ -141,7 +154,9 @@ def passwords(local: bool) -> Passwords:
             "Set FACTORY_APP_PASSWORD (and FACTORY_APP_REVIEWER_PASSWORD for those who approve feedback), or use --host 127.0.0.1."
         )
     if user == reviewer and user:
-        raise SystemExit("FACTORY_APP_PASSWORD and FACTORY_APP_REVIEWER_PASSWORD are the same.\nGive reviewers one of their own.")
+        raise SystemExit(
+            "FACTORY_APP_PASSWORD and FACTORY_APP_REVIEWER_PASSWORD are the same.\nGive reviewers one of their own."
+        )
     if any(text and len(text) < SHORTEST for text in (user, reviewer)):
         raise SystemExit(f"A password has fewer than {SHORTEST} characters.\nChoose a longer one.")
     return Passwords(user, reviewer)
@@ -152,9 +167,15 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Ask the specialist in your browser.")
     parser.add_argument("--host", default=host, help="address to listen on; any but 127.0.0.1 needs a password")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on; the next free one is taken")
-    parser.add_argument("--share", action="store_true", help="also make a public link through gradio.live; needs a password")
-    parser.add_argument("--feedback", type=Path, default=HERE / "feedback.db", help="file that keeps ratings, corrections and votes")
-    parser.add_argument("--reviews", type=Path, help="file for decisions on the test questions: shows the page for them")
+    parser.add_argument(
+        "--share", action="store_true", help="also make a public link through gradio.live; needs a password"
+    )
+    parser.add_argument(
+        "--feedback", type=Path, default=HERE / "feedback.db", help="file that keeps ratings, corrections and votes"
+    )
+    parser.add_argument(
+        "--reviews", type=Path, help="file for decisions on the test questions: shows the page for them"
+    )
     return parser.parse_args()
 
 

@@ -91,5 +91,7 @@ def answer(title: str, body: str, kind: str = "") -> str:
 
 def facts(rows: dict[str, Any]) -> str:
     """Names and values under each other."""
-    told = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in rows.items() if value)
+    told = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in rows.items() if value
+    )
     return f'<dl class="facts">{told}</dl>'

@@ -22,7 +22,9 @@ CARE = {
     "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "frame-ancestors 'self' https://huggingface.co; object-src 'none'; base-uri 'self'",
 }  # fmt: skip
-SEALED = "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the report runs no script
+SEALED = (
+    "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the report runs no script
+)
 
 
 class Gate:
@@ -101,9 +103,13 @@ class Gate:
         name = "".join(letter for letter in str(form.get("name", "")) if letter.isprintable()).strip()[:60]
         return self._let_in(request, RedirectResponse("./", 303), new_session(role, name))
 
-    def _form(self, request: Request, told: str = "", status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    def _form(
+        self, request: Request, told: str = "", status: int = 200, headers: dict[str, str] | None = None
+    ) -> Response:
         words, chosen = self.words(request), self.words(request)["code"]
-        others = "".join(f'<a href="?lang={code}" lang="{code}">{name}</a> ' for code, name in LANGUAGES.items() if code != chosen)
+        others = "".join(
+            f'<a href="?lang={code}" lang="{code}">{name}</a> ' for code, name in LANGUAGES.items() if code != chosen
+        )
         body = (
             f'<!doctype html><html lang="{chosen}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{html.escape(self.title)}</title><style>{LOOK}</style><main><p class=lang>{others}</p>"
@@ -126,10 +132,11 @@ class Guard:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            return await self.app(scope, receive, send)
-        if scope["type"] != "http":
-            return  # this page opens no web sockets
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":  # this page opens no web sockets
+            await self._http(scope, receive, send)
 
+    async def _http(self, scope: Any, receive: Any, send: Any) -> None:
         async def careful(message: Any) -> None:
             if message["type"] == "http.response.start":
                 there = {name.lower() for name, _ in message["headers"]}

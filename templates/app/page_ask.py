@@ -48,18 +48,28 @@ class Ask:
                 scale=8, min_width=220, autofocus=True, submit_btn=False, stop_btn=False,
             )  # fmt: skip
             self.send = desk.say(gr.Button, {"value": "send"}, variant="primary", min_width=90, scale=1, elem_id="send")
-            self.stop = desk.say(gr.Button, {"value": "stop"}, variant="stop", min_width=90, scale=1, visible=False, elem_id="stop")
+            self.stop = desk.say(
+                gr.Button, {"value": "stop"}, variant="stop", min_width=90, scale=1, visible=False, elem_id="stop"
+            )
         with gr.Row(elem_id="options"):
-            kinds = service.kinds
-            self.kind = desk.say(
-                gr.Dropdown, {"choices": self._choices, "label": "kind", "info": "kind_info"}, value=self._usual(),
-                visible=bool(kinds), elem_id="kind", min_width=240,
-            )  # fmt: skip
-            self.follow = desk.say(gr.Checkbox, {"label": "follow", "info": "follow_info"}, value=False, elem_id="follow", min_width=240)
-            self.clear = desk.say(gr.Button, {"value": "clear"}, size="sm", min_width=140, scale=0, elem_id="clear")
+            with gr.Column(min_width=260):
+                self.kind = desk.say(
+                    gr.Dropdown, {"choices": self._choices, "label": "kind", "info": "kind_info"}, value=self._usual(),
+                    visible=bool(service.kinds), elem_id="kind",
+                )  # fmt: skip
+            with gr.Column(min_width=260):
+                self.follow = desk.say(
+                    gr.Checkbox, {"label": "follow", "info": "follow_info"}, value=False, elem_id="follow"
+                )
+                self.clear = desk.say(gr.Button, {"value": "clear"}, size="sm", elem_id="clear")
         self.starters: list[gr.Button] = []
         if service.app["starters"]:
-            desk.say(gr.HTML, {"value": lambda words: f"<h2>{html.escape(words['starters'])}</h2>"}, elem_id="starters-label", padding=False)
+            desk.say(
+                gr.HTML,
+                {"value": lambda words: f"<h2>{html.escape(words['starters'])}</h2>"},
+                elem_id="starters-label",
+                padding=False,
+            )
             with gr.Row(elem_id="starters"):
                 for question in service.app["starters"][:MOST_STARTERS]:
                     self.starters.append(gr.Button(question, size="sm", min_width=140))
@@ -78,7 +88,17 @@ class Ask:
         return next((name for name, task in kinds if "{question}" in task["about"]), "")
 
     def _wire(self) -> None:
-        shown = [self.chat, self.shares, self.notice, self.after, self.near, self.box, self.send, self.stop, *self.correct.shown]
+        shown = [
+            self.chat,
+            self.shares,
+            self.notice,
+            self.after,
+            self.near,
+            self.box,
+            self.send,
+            self.stop,
+            *self.correct.shown,
+        ]
         for event in (self.box.submit, self.send.click):
             event(self.ask, [self.box, self.kind, self.follow], shown, **QUIET)
         for button in self.starters:
@@ -145,7 +165,9 @@ class Ask:
         words = self.desk.words(request)
         form = bool(task.get("choices"))
         label = words["facts"].format(task=task["title"]) if form else words["question"]
-        return gr.update(lines=5 if form else 1, label=label, placeholder=words["facts_hint" if form else "placeholder"])
+        return gr.update(
+            lines=5 if form else 1, label=label, placeholder=words["facts_hint" if form else "placeholder"]
+        )
 
     def praise(self, request: gr.Request) -> View:
         return self._rate(request, self.correct.praise)

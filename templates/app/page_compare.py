@@ -24,15 +24,31 @@ class Compare:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self._orders: OrderedDict[str, tuple[list[str], bool]] = OrderedDict()  # by turn: who stands first, was it blind
-        desk.say(gr.HTML, {"value": lambda words: f'<p class="intro">{html.escape(words["compare_intro"])}</p>'}, padding=False)
+        self._orders: OrderedDict[str, tuple[list[str], bool]] = (
+            OrderedDict()
+        )  # by turn: who stands first, was it blind
+        desk.say(
+            gr.HTML,
+            {"value": lambda words: f'<p class="intro">{html.escape(words["compare_intro"])}</p>'},
+            padding=False,
+        )
         with gr.Row(elem_id="compare-asking"):
             self.box = desk.say(
                 gr.Textbox, {"label": "question", "placeholder": "placeholder"}, lines=1, max_lines=10, scale=8, min_width=220,
                 elem_id="compare-question",
             )  # fmt: skip
-            self.send = desk.say(gr.Button, {"value": "send"}, variant="primary", min_width=90, scale=1, elem_id="compare-send")
-            self.stop = desk.say(gr.Button, {"value": "stop"}, variant="stop", min_width=90, scale=1, visible=False, elem_id="compare-stop")
+            self.send = desk.say(
+                gr.Button, {"value": "send"}, variant="primary", min_width=90, scale=1, elem_id="compare-send"
+            )
+            self.stop = desk.say(
+                gr.Button,
+                {"value": "stop"},
+                variant="stop",
+                min_width=90,
+                scale=1,
+                visible=False,
+                elem_id="compare-stop",
+            )
         self.blind = desk.say(gr.Checkbox, {"label": "blind", "info": "blind_info"}, value=True, elem_id="blind")
         self.notice = gr.HTML("", elem_id="compare-notice", padding=False)
         self.asked = gr.HTML("", elem_id="compare-asked", padding=False)
@@ -41,10 +57,23 @@ class Compare:
         with gr.Column(visible=False, elem_id="votes") as self.votes:
             desk.say(gr.HTML, {"value": lambda words: f"<h2>{html.escape(words['vote_ask'])}</h2>"}, padding=False)
             with gr.Row():
-                buttons = [desk.say(gr.Button, {"value": f"vote_{vote}"}, min_width=120, elem_id=f"vote-{vote}") for vote in VOTES]
+                buttons = [
+                    desk.say(gr.Button, {"value": f"vote_{vote}"}, min_width=120, elem_id=f"vote-{vote}")
+                    for vote in VOTES
+                ]
         self.strength = gr.HTML("", elem_id="strength", padding=False)
         self.near = gr.HTML("", elem_id="compare-near", padding=False)
-        shown = [self.box, self.send, self.stop, self.notice, self.asked, *self.cards, self.votes, self.strength, self.near]
+        shown = [
+            self.box,
+            self.send,
+            self.stop,
+            self.notice,
+            self.asked,
+            *self.cards,
+            self.votes,
+            self.strength,
+            self.near,
+        ]
         for event in (self.box.submit, self.send.click):
             event(self.ask, [self.box, self.blind], shown, **QUIET)
         self.stop.click(self.halt, None, None, **AT_ONCE)
@@ -63,8 +92,19 @@ class Compare:
         self._orders[turn.id] = (order, blind)
         while len(self._orders) > MOST_TALKS:
             self._orders.popitem(last=False)
-        begun: View = {self.send: gr.Button(visible=False), self.stop: gr.Button(visible=True), self.box: "", self.notice: ""}
-        yield {**begun, **self._view(turn, words), self.votes: gr.Column(visible=False), self.strength: "", self.near: ""}
+        begun: View = {
+            self.send: gr.Button(visible=False),
+            self.stop: gr.Button(visible=True),
+            self.box: "",
+            self.notice: "",
+        }
+        yield {
+            **begun,
+            **self._view(turn, words),
+            self.votes: gr.Column(visible=False),
+            self.strength: "",
+            self.near: "",
+        }
         async for _ in service.watch(turn):
             yield self._view(turn, words)
         sentences = [*turn.told, *([("stopped", {})] if turn.stop.is_set() else [])]
@@ -118,7 +158,11 @@ class Compare:
         wait = waiting(self.desk, turn, words)
         empty = words["no_answer"] if turn.done.is_set() else wait
         base = words["base"].format(name=self.desk.service.app["base"])
-        titles = [words["first"], words["second"]] if blind else [base if who == "base" else words["specialist"] for who in order]
+        titles = (
+            [words["first"], words["second"]]
+            if blind
+            else [base if who == "base" else words["specialist"] for who in order]
+        )
         shown = [
             cards.answer(title, turn.answers[who] or empty, "" if blind else who)
             for title, who in zip(titles, order, strict=True)

@@ -22,11 +22,19 @@ class Correct:
         self.bad = gr.State(False)  # was it called wrong
         with gr.Column(visible=False, elem_id="correct") as self.panel:
             self.title = gr.HTML("", padding=False)
-            self.reason = desk.say(gr.Textbox, {"label": "correct_reason"}, lines=1, max_lines=4, elem_id="correct-reason")
-            self.text = desk.say(gr.Textbox, {"label": "correct_better"}, lines=3, max_lines=14, elem_id="correct-better")
-            self.choice = desk.say(gr.Dropdown, {"label": "correct_choice"}, choices=[], visible=False, elem_id="correct-choice")
+            self.reason = desk.say(
+                gr.Textbox, {"label": "correct_reason"}, lines=1, max_lines=4, elem_id="correct-reason"
+            )
+            self.text = desk.say(
+                gr.Textbox, {"label": "correct_better"}, lines=3, max_lines=14, elem_id="correct-better"
+            )
+            self.choice = desk.say(
+                gr.Dropdown, {"label": "correct_choice"}, choices=[], visible=False, elem_id="correct-choice"
+            )
             with gr.Row():
-                self.send = desk.say(gr.Button, {"value": "correct_send"}, variant="primary", min_width=160, elem_id="correct-send")
+                self.send = desk.say(
+                    gr.Button, {"value": "correct_send"}, variant="primary", min_width=160, elem_id="correct-send"
+                )
                 self.cancel = desk.say(gr.Button, {"value": "correct_cancel"}, min_width=100, elem_id="correct-cancel")
         self.shown = [self.turn, self.bad, self.panel, self.title, self.reason, self.text, self.choice]
 
@@ -61,7 +69,9 @@ class Correct:
 
     def submit(self, turn_id: str, bad: bool, reason: str, text: str, choice: str | None, request: gr.Request) -> View:
         words = self.desk.words(request)
-        turn = next((turn for turn in self.desk.service.turns(self.desk.talk(request, "ask")) if turn.id == turn_id), None)
+        turn = next(
+            (turn for turn in self.desk.service.turns(self.desk.talk(request, "ask")) if turn.id == turn_id), None
+        )
         if turn is None:
             return {self.line: notice(words["nothing_yet"]), **self.closed()}
         reason, better = clean(reason), clean(choice if turn.choices else text)

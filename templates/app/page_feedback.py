@@ -29,11 +29,23 @@ class Feedback:
 
     def _lay_out(self) -> None:
         desk = self.desk
-        desk.say(gr.HTML, {"value": lambda words: f'<p class="intro">{html.escape(words["fb_intro"])}</p>'}, padding=False)
+        desk.say(
+            gr.HTML, {"value": lambda words: f'<p class="intro">{html.escape(words["fb_intro"])}</p>'}, padding=False
+        )
         with gr.Row(elem_id="fb-filters"):
-            self.kind = desk.say(gr.Dropdown, {"label": "fb_kind", "choices": _named(KINDS)}, value="", min_width=120, elem_id="fb-kind")
-            self.state = desk.say(gr.Dropdown, {"label": "fb_state", "choices": _named(STATES)}, value="open", min_width=120, elem_id="fb-state")
-            self.task = desk.say(gr.Dropdown, {"label": "fb_task", "choices": self._tasks}, value="", min_width=120, elem_id="fb-task")
+            self.kind = desk.say(
+                gr.Dropdown, {"label": "fb_kind", "choices": _named(KINDS)}, value="", min_width=120, elem_id="fb-kind"
+            )
+            self.state = desk.say(
+                gr.Dropdown,
+                {"label": "fb_state", "choices": _named(STATES)},
+                value="open",
+                min_width=120,
+                elem_id="fb-state",
+            )
+            self.task = desk.say(
+                gr.Dropdown, {"label": "fb_task", "choices": self._tasks}, value="", min_width=120, elem_id="fb-task"
+            )
             self.search = desk.say(gr.Textbox, {"label": "fb_search"}, max_lines=1, min_width=160, elem_id="fb-search")
         self.wanted = gr.State({"at": 0, "kind": "", "state": "open", "task": "", "search": ""})
         self.notice = gr.HTML("", elem_id="fb-notice", padding=False)
@@ -45,8 +57,12 @@ class Feedback:
             self.facts = gr.HTML("", padding=False, elem_id="fb-facts")
             self.better = desk.say(gr.Textbox, {"label": "fb_better"}, lines=3, max_lines=14, elem_id="fb-better")
             with gr.Row():
-                self.approve = desk.say(gr.Button, {"value": "fb_approve"}, variant="primary", min_width=110, elem_id="fb-approve")
-                self.reject = desk.say(gr.Button, {"value": "fb_reject"}, variant="stop", min_width=110, elem_id="fb-reject")
+                self.approve = desk.say(
+                    gr.Button, {"value": "fb_approve"}, variant="primary", min_width=110, elem_id="fb-approve"
+                )
+                self.reject = desk.say(
+                    gr.Button, {"value": "fb_reject"}, variant="stop", min_width=110, elem_id="fb-reject"
+                )
                 self.promote = desk.say(gr.Button, {"value": "fb_promote"}, min_width=180, elem_id="fb-promote")
 
     def _tasks(self, words: Words) -> list[tuple[str, str]]:

@@ -60,7 +60,9 @@ class Reviews:
 def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> None:
     """Lay out the page inside a tab; every button asks who pressed it."""
     at = gr.State(0)
-    desk.say(gr.HTML, {"value": lambda words: f'<p class="intro">{html.escape(words["review_intro"])}</p>'}, padding=False)
+    desk.say(
+        gr.HTML, {"value": lambda words: f'<p class="intro">{html.escape(words["review_intro"])}</p>'}, padding=False
+    )
     shown = gr.HTML(elem_id="review-item", padding=False)
     answer = desk.say(gr.Textbox, {"label": "review_answer"}, lines=2, max_lines=8, elem_id="review-answer")
     with gr.Row(elem_id="review-buttons"):

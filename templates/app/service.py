@@ -27,7 +27,9 @@ MOST_TURNS = 50  # remembered of one conversation
 MOST_TALKS = 512  # conversations remembered; the one that slept longest goes first
 DRAWN = 0.7  # the temperature of another answer to the same question
 LOOK = 0.1  # seconds between two looks at an answer that is being written
-UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")  # control characters
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)  # control characters
 Told = tuple[str, dict[str, Any]]  # the key of a sentence in words.py and what goes into it
 
 
@@ -182,14 +184,20 @@ class Service:
                 return
             drawn = {"temperature": turn.temperature} if turn.temperature else {}
             for who in turn.answers:
-                for text, ended in self.engine.stream(turn.prompt, who == "specialist", turn.stop, **drawn):
-                    turn.answers[who] = text
-                turn.told += [("ceiling", {"most": MAX_NEW_TOKENS})] if ended and ("ceiling" not in dict(turn.told)) else []
+                self._write(turn, who, drawn)
         except TooLong:
             turn.told.append(("too_long", {}))
         except Exception as error:  # the page goes on
             print(f"while answering: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             turn.told.append(("error", {}))
+
+    def _write(self, turn: Turn, who: str, drawn: dict[str, float]) -> None:
+        """One model's answer, piece by piece."""
+        cut = False
+        for text, ended in self.engine.stream(turn.prompt, who == "specialist", turn.stop, **drawn):
+            turn.answers[who], cut = text, ended
+        if cut and "ceiling" not in dict(turn.told):
+            turn.told.append(("ceiling", {"most": MAX_NEW_TOKENS}))
 
 
 def kinds(tasks: list[dict[str, Any]], documents: bool) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ WORDS: dict[str, Words] = {
         "loading": "The model is loading ({s} s so far). You can ask as soon as it is there.",
         "loading_of": "The model is loading: {s} of about {n} s. You can ask as soon as it is there.",
         "failed": "The model could not be loaded: its files are missing or damaged. Please tell the person who runs this app; the details stand on its screen.",
-        "error": "Something went wrong while answering. Your question is kept: press \"Another answer\", or shorten it.",
+        "error": 'Something went wrong while answering. Your question is kept: press "Another answer", or shorten it.',
         "full": "{n} people are waiting already, and the line takes no more. Please try again in a few minutes.",
         "fast": "That was a lot of questions in one minute. You can go on in {s} s.",
         "place": "You are in the line: {n} before you.",

@@ -48,7 +48,9 @@ def test_the_likeliest_labels_lead_and_the_rest_is_summed() -> None:
     choices = [f"label {n}" for n in range(12)]
     shares = [0.5, *[0.05] * 10, 0.0]
     made = cards.labels(choices, shares, WORDS["en"])
-    assert made.index("label 0") < made.index("label 1") and "50.0%" in made and "4 other labels together: 15.0%" in made
+    assert (
+        made.index("label 0") < made.index("label 1") and "50.0%" in made and "4 other labels together: 15.0%" in made
+    )
     assert cards.labels(choices, [], WORDS["en"]) == ""
 
 

@@ -100,7 +100,13 @@ def test_a_call_from_elsewhere_is_given_no_session(tmp_path: Path) -> None:
 def test_only_the_paths_of_this_page_are_open(tmp_path: Path) -> None:
     client = make_client(tmp_path)
     client.get("/")
-    for path in ("/gradio_api/upload", "/gradio_api/info", "/gradio_api/file=app.json", "/gradio_api/proxy=http://x", "/monitoring"):
+    for path in (
+        "/gradio_api/upload",
+        "/gradio_api/info",
+        "/gradio_api/file=app.json",
+        "/gradio_api/proxy=http://x",
+        "/monitoring",
+    ):
         assert client.post(path, content=b"x").status_code == 403, path
     assert client.post("/gradio_api/run/x", content=b"x" * 1_000_001).status_code == 413
     assert client.get("/config").text == "inside as reviewer"

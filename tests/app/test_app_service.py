@@ -147,7 +147,9 @@ def test_a_long_text_is_cut_and_said_so(make: Any) -> None:
     assert len(turn.question) == MOST_CHARACTERS and turn.told == [("cut", {"most": MOST_CHARACTERS})]
 
 
-def test_a_fault_is_told_plainly_and_its_words_stay_on_the_server(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_is_told_plainly_and_its_words_stay_on_the_server(
+    make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     turn = ended(make().ask("ann", "t", "fail"))
     assert turn.told == [("error", {})] and "/secret/path" in capsys.readouterr().err
 
@@ -205,7 +207,12 @@ def test_the_nearest_passages_in_both_languages(tmp_path: Path) -> None:
 
     rows = [
         {"text": text, "where": where}
-        for text, where in (("乌龙茶用沸水冲泡。", "茶"), ("洗碗先刮残渣。", "碗"), (NAAN, "Bread"), ("Naan again", "Naan"))
+        for text, where in (
+            ("乌龙茶用沸水冲泡。", "茶"),
+            ("洗碗先刮残渣。", "碗"),
+            (NAAN, "Bread"),
+            ("Naan again", "Naan"),
+        )
     ]
     write_records(tmp_path / "passages.jsonl", rows)
     passages = Passages(tmp_path / "passages.jsonl")
