@@ -17,6 +17,7 @@ import pytest
 from factory.files import templates
 
 sys.path.insert(0, str(templates("app")))
+import store as module
 from arena import POINTS, strength
 from store import Store, StoreError, Vote
 
@@ -145,7 +146,7 @@ def test_a_damaged_file_is_named(store: Store) -> None:
 
 def test_a_locked_and_a_full_store_say_so_and_lose_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.add_rating(**SAID, verdict="up")
-    monkeypatch.setattr("store.WAIT", 0.05)
+    monkeypatch.setattr(module, "WAIT", 0.05)
     store.close()
     other = sqlite3.connect(store.path)
     short = Store(store.path)

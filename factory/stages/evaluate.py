@@ -1,20 +1,23 @@
-"""evaluate: base, SFT and DPO answer the same frozen items; cheap baselines too; scores with intervals; which is handed on."""
+"""evaluate: base, SFT and DPO answer the same frozen items; cheap baselines too; scores with intervals; which is handed on.
+
+In a round after the first the models of the rounds before it answer the same items, too.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from factory.baselines import BASELINES
-from factory.domain import Task
+from factory.domain import FREE, Task
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
 from factory.leaks import LeakIndex
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Prediction, read_records, write_records
+from factory.rounds import adapter_mark, best_adapter, earlier_runs, known_answers
 from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
 
@@ -24,11 +27,14 @@ def run(context: Context) -> dict[str, Any]:
     train = read_records(context.input("curate") / "train.jsonl", Example)
     dev = [_as_item(context, example) for example in read_records(context.input("curate") / "dev.jsonl", Example)]
     adapters = [name for name in ("sft", "dpo") if (context.input(name) / "adapter").exists()]
+    rounds = list(earlier_runs(context))
     _answer_all(context, items, dev, adapters)
+    for name in rounds:
+        answer_files(context, name, {name: items})
     for name, baseline in BASELINES.items():
         _judge_baseline(context, name, baseline, train, items)
 
-    scores = {name: scores_of(context, name) for name in ["base", *adapters, *BASELINES]}
+    scores = {name: scores_of(context, name) for name in ["base", *rounds, *adapters, *BASELINES]}
     on_dev = {name: scores_of(context, f"{name}.dev") for name in adapters if dev}
     chosen_on = {name: summarize(rows, context.config.evaluate.resamples)["mean"] for name, rows in on_dev.items()}
     best = max(adapters, key=lambda name: (chosen_on[name]["score"], name == "sft")) if chosen_on else "sft"
@@ -59,25 +65,32 @@ def _answer_all(context: Context, items: list[EvalItem], dev: list[EvalItem], ad
 def answer_files(context: Context, model: str, files: dict[str, list[EvalItem]]) -> None:
     """The base, or the adapter of the stage `model`, answers the items of each file of predictions that is not there yet."""
     missing = {file: rows for file, rows in files.items() if not _path(context, file).exists()}
-    if not missing:
-        return
-    base = read_json(context.input("sft") / "base.json")
-    adapter = context.input(model) / "adapter" if model != "base" else None
-    loaded, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
-    together = [item for rows in missing.values() for item in rows]  # one pass: fuller batches
-    answers = iter(
-        answer(
-            loaded,
-            tokenizer,
-            [Question(item.prompt, context.domain.task(item.task)) for item in together],
-            batch=context.config.evaluate.batch,
-            stop=base["stop"],
-            no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
-            progress=Progress(context.say, f"{context.stage} {model}", len(together)),
-        )
-    )
+    wanted = {(item.id, item.question): item for rows in missing.values() for item in rows}
+    found = {key: Answer(row.prediction, row.truncated) for key, row in known_answers(context, model).items()}
+    together = {key: item for key, item in wanted.items() if key not in found}  # one pass: fuller batches
+    if together:
+        found |= dict(zip(together, _answers(context, model, list(together.values())), strict=True))
     for file, rows in missing.items():
-        _judge(context, file, rows, list(islice(answers, len(rows))))
+        _judge(context, file, rows, [found[item.id, item.question] for item in rows])
+
+
+def _answers(context: Context, model: str, items: list[EvalItem]) -> list[Answer]:
+    """What a model says to the items, in their order."""
+    base = read_json(context.input("sft") / "base.json")
+    before = earlier_runs(context)
+    adapter = best_adapter(before[model]) if model in before else context.input(model) / "adapter"
+    loaded, tokenizer = load_answering(
+        Path(base["path"]), context.config.sft.quantization, adapter if model != "base" else None
+    )
+    return answer(
+        loaded,
+        tokenizer,
+        [Question(item.prompt, context.domain.task(item.task)) for item in items],
+        batch=context.config.evaluate.batch,
+        stop=base["stop"],
+        no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
+        progress=Progress(context.say, f"{context.stage} {model}", len(items)),
+    )
 
 
 def _path(context: Context, name: str) -> Path:
@@ -100,10 +113,15 @@ def _judge(context: Context, name: str, items: list[EvalItem], answers: list[Ans
     write_records(_path(context, name), rows)
 
 
+def _asked(context: Context, items: list[EvalItem]) -> list[Task]:
+    """The chosen tasks, and the one of free questions where experts promoted some."""
+    return [*context.domain.active(), *([FREE] if any(item.task == FREE.name for item in items) else [])]
+
+
 def _judge_baseline(context: Context, name: str, baseline: Any, train: list[Example], items: list[EvalItem]) -> None:
     """Tasks that are asked in the same words are one to a baseline, as they are to a model."""
     alike: dict[tuple[Any, ...], list[Task]] = defaultdict(list)
-    for task in context.domain.active():
+    for task in _asked(context, items):
         alike[task.template, task.choices, task.separator].append(task)
     answers: dict[str, Answer] = {}
     for tasks in alike.values():
@@ -135,7 +153,8 @@ def _leaks(context: Context, items: list[EvalItem], train: list[Example]) -> lis
 
 def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], best: str) -> dict[str, Any]:
     resamples = context.config.evaluate.resamples
-    rivals = ["base", *BASELINES] + (["sft"] if best != "sft" else [])
+    rounds = list(earlier_runs(context))
+    rivals = ["base", *rounds, *BASELINES] + (["sft"] if best != "sft" else [])
     differences = [
         {"better": "best", "worse": rival, "task": task, **row}
         for rival in rivals
@@ -143,10 +162,12 @@ def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], 
     ]
     tasks = {
         task.name: {"title": task.title, "scorer": task.scorer, "n": sum(item.task == task.name for item in items)}
-        for task in context.domain.active()
+        for task in _asked(context, items)
     }
     return {
         "items": len(items),
+        "eval_version": context.summary("ingest").get("eval_version", 1),
+        "rounds": rounds,
         "eval_digest": context.summary("ingest")["eval_digest"],
         "review": context.summary("ingest").get("review", {}),
         "tasks": {name: task for name, task in tasks.items() if task["n"]},
@@ -165,10 +186,19 @@ def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
             f"{rows[0]['difference']:+.1f} [{rows[0]['low']:+.1f}, {rows[0]['high']:+.1f}]" if rows else "not scored"
         )
         gates.append({"name": f"above {rival}", "passed": bool(rows and rows[0]["low"] > 0), "detail": detail})
+    for row in result["differences"]:
+        if row["task"] == "mean" and row["worse"] in result["rounds"][-1:]:
+            detail = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+            gates.append({"name": f"not below {row['worse']}", "passed": row["high"] >= 0, "detail": detail})
     gates.append({"name": "leak-free", "passed": result["leak_free"], "detail": "training rows against eval items"})
     return gates
 
 
 STAGE = Stage(
-    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=3
+    "evaluate",
+    run,
+    reads=("ingest", "curate", "sft", "dpo"),
+    settings=("evaluate",),
+    watches=lambda context: code_parts(context) | adapter_mark(context),
+    version=4,  # the version of the eval set, earlier rounds
 )
