@@ -1,6 +1,6 @@
-"""The page's two calls for programs: /gradio_api/call/ask and /gradio_api/call/rate, for whoever has a session.
+"""The page's two calls for programs: /gradio_api/call/answer and /gradio_api/call/rate, for whoever has a session.
 
-POST {"data": [question, task, talk]} gives an event_id; GET /gradio_api/call/ask/EVENT_ID streams states until the answer
+POST {"data": [question, task, talk]} gives an event_id; GET /gradio_api/call/answer/EVENT_ID streams states until the answer
 is whole. `task` is a kind of question of app.json or empty, `talk` any name: one question at a time is answered in each.
 """
 
@@ -20,7 +20,7 @@ OPTIONS: dict[str, Any] = {"api_visibility": "undocumented", "concurrency_limit"
 def add_api(desk: Desk) -> None:
     """Register the calls; must run inside the page's Blocks."""
 
-    async def ask(question: str, task: str, talk: str, request: gr.Request) -> AsyncIterator[dict]:  # type: ignore[type-arg]
+    async def answer(question: str, task: str, talk: str, request: gr.Request) -> AsyncIterator[dict]:  # type: ignore[type-arg]
         words, session = desk.words(request), desk.session(request)
         try:
             turn = desk.service.ask(session.id, _talk(session.id, talk), question, task)
@@ -50,7 +50,7 @@ def add_api(desk: Desk) -> None:
             return {"state": "refused", "why": "not_kept", "notice": words["not_kept"]}
         return {"state": "kept", "number": number}
 
-    gr.api(ask, api_name="ask", **OPTIONS)
+    gr.api(answer, api_name="answer", **OPTIONS)
     gr.api(rate, api_name="rate", **OPTIONS)
 
 

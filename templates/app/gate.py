@@ -16,8 +16,8 @@ from words import LANGUAGES, WORDS, Words
 MOST_BYTES = 1_000_000  # of one request
 FORM_BYTES = 10_000  # of the login form
 OPEN = ("/gradio_api/startup-events", "/theme.css", "/static/", "/assets/", "/favicon.ico", "/robots.txt")
-INSIDE = ("/config", "/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/call/", "/gradio_api/heartbeat/",
-          "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/theme.css", "/manifest.json")  # fmt: skip
+INSIDE = ("/config/", "/gradio_api/queue/", "/gradio_api/run/predict/", "/gradio_api/call/answer/", "/gradio_api/call/rate/",
+          "/gradio_api/heartbeat/", "/gradio_api/cancel/", "/gradio_api/reset/", "/gradio_api/theme.css/", "/manifest.json/")  # fmt: skip
 CARE = {
     "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "frame-ancestors 'self' https://huggingface.co; object-src 'none'; base-uri 'self'",
@@ -72,7 +72,7 @@ class Gate:
         if path == "/report":
             there = self.report.exists()
             return FileResponse(self.report, headers={"content-security-policy": SEALED}) if there else _nothing()
-        return None if path.startswith(INSIDE) else _nothing()
+        return None if f"{path}/".startswith(INSIDE) else _nothing()
 
     def _welcome(self, request: Request) -> Response:
         """Someone new: let in where no password is needed, else sent to the form."""

@@ -17,7 +17,9 @@ SLOW = 60_000
 
 
 def expecting() -> Any:
-    return pytest.importorskip("playwright.sync_api").expect
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect.set_options(timeout=20_000)
+    return expect
 
 
 def tab(page: Any, name: str) -> None:

@@ -83,7 +83,7 @@ def test_nothing_but_the_form_without_a_session(tmp_path: Path) -> None:
     assert page.url.path == "/login" and "&lt;Kitchen&gt;" in page.text and "<Kitchen>" not in page.text
     for path in ("/config", "/report", "/gradio_api/queue/data", "/gradio_api/info", "/gradio_api/file=app.json"):
         assert client.get(path).status_code == 401, path
-    assert client.post("/gradio_api/call/ask", json={"data": []}).status_code == 401
+    assert client.post("/gradio_api/call/answer", json={"data": []}).status_code == 401
     inside = client.post("/login", data={"password": RIGHT, "name": "Ann"})
     assert inside.text == "inside as user"
     cookie = inside.history[0].headers["set-cookie"].lower()
@@ -93,7 +93,7 @@ def test_nothing_but_the_form_without_a_session(tmp_path: Path) -> None:
 
 def test_a_call_from_elsewhere_is_given_no_session(tmp_path: Path) -> None:
     client = make_client(tmp_path)
-    assert client.post("/gradio_api/call/ask", json={"data": []}).status_code == 401
+    assert client.post("/gradio_api/call/answer", json={"data": []}).status_code == 401
     assert make_client(tmp_path, base_url="http://rebound.example:7860").get("/").status_code == 421
 
 
@@ -108,7 +108,7 @@ def test_only_the_paths_of_this_page_are_open(tmp_path: Path) -> None:
         "/monitoring",
     ):
         assert client.post(path, content=b"x").status_code == 403, path
-    assert client.post("/gradio_api/run/x", content=b"x" * 1_000_001).status_code == 413
+    assert client.post("/gradio_api/run/predict", content=b"x" * 1_000_001).status_code == 413
     assert client.get("/config").text == "inside as reviewer"
     report = client.get("/report")
     assert report.text == "<h1>Report</h1>" and report.headers["content-security-policy"].startswith("sandbox")
