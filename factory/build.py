@@ -138,10 +138,11 @@ def _after(order: Order, notes: dict[str, Any]) -> str:
             f"Round {order.round - 1} of '{order.domain}' is not built ({folder / before}).",
             f"Run: factory build {order.domain}{flag}{again}",
         )
-    if not (folder / run_name(order.run, order.round) / FEEDBACK / "summary.json").exists():
+    summary = folder / run_name(order.run, order.round) / FEEDBACK / "summary.json"
+    if not summary.exists() or not read_json(summary)["examples"]:
         raise FactoryError(
-            f"Round {order.round} of '{order.domain}' has no feedback to learn from.",
-            f"Approve some in the demo, then run: factory feedback {order.domain}{flag}",
+            f"Round {order.round} of '{order.domain}' has no example to learn from.",
+            f"Approve better answers in the demo, then run: factory feedback {order.domain}{flag}",
         )
     return before
 

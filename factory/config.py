@@ -91,6 +91,7 @@ class Weights:
 
     own: float = 1.0  # the specialist's wrong answers beside the right ones
     expert: float = 1.0  # better answers and votes of experts (factory feedback)
+    teacher: float = 0.0  # the specialist's wrong answers beside better ones of [synthesize] teacher
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
     "rounds.learning_rate": (1e-9, 1), "rounds.epochs": (1e-6, 1000), "rounds.replay": (0, 1000),
-    "prefer.weights.own": (0, 100), "prefer.weights.expert": (0, 100),
+    "prefer.weights.own": (0, 100), "prefer.weights.expert": (0, 100), "prefer.weights.teacher": (0, 100),
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),

@@ -83,14 +83,17 @@ def asks(row: Example | Preference | EvalItem) -> str:
     return "\n".join(squeeze(turn["content"]) for turn in row.prompt if turn["role"] != "system")
 
 
-def known_answers(context: Context, model: str) -> dict[tuple[str, str], Prediction]:
-    """By id and question, what the base or an earlier round's model answered in its own round, in the same way as now."""
+def known_answers(context: Context, model: str, version: int) -> dict[tuple[str, str], Prediction]:
+    """By id and question, what the base or an earlier round's model answered in its own round, in the same way as now.
+
+    `version` is that of the stage which answers.
+    """
     found: dict[tuple[str, str], Prediction] = {}
     for name, run in earlier_runs(context).items():
         if model not in ("base", name) or not (run / "evaluate" / "manifest.json").exists():
             continue
         inputs = manifest(run, "evaluate")["inputs"]
-        if any(inputs.get(key) != mark for key, mark in decoding(context).items()):
+        if any(inputs.get(key) != mark for key, mark in {"version": version, **decoding(context)}.items()):
             continue
         file = "base" if model == "base" else read_json(run / "evaluate" / "scores.json")["best"]
         rows = read_records(run / "evaluate" / "predictions" / f"{file}.jsonl", Prediction)

@@ -21,6 +21,8 @@ from factory.rounds import adapter_mark, best_adapter, earlier_runs, known_answe
 from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
 
+VERSION = 4  # the version of the eval set, earlier rounds
+
 
 def run(context: Context) -> dict[str, Any]:
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
@@ -66,7 +68,7 @@ def answer_files(context: Context, model: str, files: dict[str, list[EvalItem]])
     """The base, or the adapter of the stage `model`, answers the items of each file of predictions that is not there yet."""
     missing = {file: rows for file, rows in files.items() if not _path(context, file).exists()}
     wanted = {(item.id, item.question): item for rows in missing.values() for item in rows}
-    found = {key: Answer(row.prediction, row.truncated) for key, row in known_answers(context, model).items()}
+    found = {key: Answer(row.prediction, row.truncated) for key, row in known_answers(context, model, VERSION).items()}
     together = {key: item for key, item in wanted.items() if key not in found}  # one pass: fuller batches
     if together:
         found |= dict(zip(together, _answers(context, model, list(together.values())), strict=True))
@@ -200,5 +202,5 @@ STAGE = Stage(
     reads=("ingest", "curate", "sft", "dpo"),
     settings=("evaluate",),
     watches=lambda context: code_parts(context) | adapter_mark(context),
-    version=4,  # the version of the eval set, earlier rounds
+    version=VERSION,
 )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from factory.errors import FactoryError
 from factory.files import read_json
 from factory.generate import Question, answer
 from factory.judge import judge
+from factory.kinds import Short
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import Example, Preference, read_records, write_records
 from factory.rounds import expert, feedback_mark
 from factory.selection import in_turn
 from factory.stage import Context, Stage, code_parts
-from factory.teacher import limits_of, open_teacher
+from factory.teacher import Ask, Teacher, limits_of, open_teacher
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -40,6 +43,8 @@ def run(context: Context) -> dict[str, Any]:
         pairs = _agreed(context, pairs)
         left_out["the teacher does not agree"] = wrong - len(pairs)
     sources = {"own": pairs, "expert": expert(context, Preference)}
+    if settings.weights.teacher:
+        sources["teacher"] = _rewritten(context, [pair for pair in found if isinstance(pair, Preference)])
     mixed = {name: weighted(found, getattr(settings.weights, name)) for name, found in sources.items()}
     pairs = [pair for found in mixed.values() for pair in found]
     write_records(context.out / "pairs.jsonl", pairs)
@@ -123,16 +128,38 @@ def _pair(context: Context, example: Example, texts: list[str]) -> Preference | 
 
 def _agreed(context: Context, pairs: list[Preference]) -> list[Preference]:
     """Those pairs whose chosen answer the teacher prefers, too, in either order."""
-    settings = context.config.synthesize
-    if not settings.teacher:
-        raise FactoryError(
-            "prefer.judge = 'teacher' needs a teacher.",
-            "Name one: [synthesize] teacher = ADDRESS, or take judge = 'scorer'.",
-        )
     rows = [(pair.prompt[-1]["content"], pair.chosen[0]["content"], pair.rejected[0]["content"]) for pair in pairs]
-    with open_teacher(settings.teacher, settings.model, limits_of(settings)) as teacher:
+    with _teacher(context, "prefer.judge = 'teacher'", "take judge = 'scorer'") as teacher:
         verdicts = judge(teacher, rows, context.config.language, Progress(context.say, "judge", 2 * len(rows)))
     return [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict == "first"]
+
+
+def _rewritten(context: Context, pairs: list[Preference]) -> list[Preference]:
+    """The teacher's own answers over the rejected ones, where the scorer finds them better by `margin`.
+
+    Not of tasks with labels: there the right label is the better answer already.
+    """
+    asked = [pair for pair in pairs if not context.domain.task(pair.task).choices]
+    with _teacher(context, "prefer.weights.teacher", "set it to 0") as teacher:
+        asks = [Ask(pair.prompt, Short, max_tokens=400, temperature=0.0) for pair in asked]
+        answers = teacher.all(asks, Progress(context.say, "teacher answers", len(asks)))
+    better: list[Preference] = []
+    for pair, said in zip(asked, answers, strict=True):
+        text = str(getattr(said, "answer", "")).strip()
+        scorer = context.domain.scorer(context.domain.task(pair.task).scorer)
+        score = scorer(text, [pair.chosen[0]["content"]], pair.prompt[-1]["content"]) if text else 0.0
+        if score - float(pair.provenance["score"]) >= context.config.prefer.margin:
+            known = {**pair.provenance, "kind": "teacher answer", "teacher": teacher.model}
+            chosen = [{"role": "assistant", "content": text}]
+            better.append(replace(pair, id=f"{pair.id}/teacher", chosen=chosen, provenance=known))
+    return better
+
+
+def _teacher(context: Context, wanted_by: str, or_else: str) -> AbstractContextManager[Teacher]:
+    settings = context.config.synthesize
+    if not settings.teacher:
+        raise FactoryError(f"{wanted_by} needs a teacher.", f"Name one: [synthesize] teacher = ADDRESS, or {or_else}.")
+    return open_teacher(settings.teacher, settings.model, limits_of(settings))
 
 
 STAGE = Stage(
@@ -141,5 +168,5 @@ STAGE = Stage(
     reads=("curate", "sft"),
     settings=("prefer", "synthesize.teacher", "synthesize.model", "evaluate.batch", "evaluate.no_repeat_ngram"),
     watches=lambda context: code_parts(context) | feedback_mark(context),
-    version=3,  # several samples, a second judge
+    version=4,  # sources by weights
 )

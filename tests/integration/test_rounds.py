@@ -85,7 +85,7 @@ def read(path: Path) -> Any:
 def test_a_round_needs_round_one_and_feedback(first: Path, tmp_path: Path) -> None:
     cwd = Path(shutil.copytree(first, tmp_path / "work"))
     for command, words in {
-        ("build", "toy", "--round", "2"): ("no feedback", "factory feedback toy"),
+        ("build", "toy", "--round", "2"): ("no example to learn from", "factory feedback toy"),
         ("build", "toy", "--round", "3"): ("Round 2 of 'toy' is not built", "factory build toy --round 2"),
         ("build", "toy", "--round", "2", "--run", "other"): ("Round 1 of 'toy' is not built", "factory build toy --run other"),
         ("feedback", "toy"): ("No feedback in runs/toy/feedback.db", "factory demo toy"),
