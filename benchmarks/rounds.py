@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -107,7 +108,7 @@ def enter(rows: list[dict[str, Any]], answers: dict[str, str]) -> None:
 
 
 def right(row: dict[str, Any], answer: str) -> float:
-    return float(all(key in answer.lower() for key in row["key"]))
+    return float(all(re.search(rf"\b{re.escape(key)}", answer.lower()) for key in row["key"]))
 
 
 def figures(rows: list[dict[str, Any]], first: dict[str, list[str]], second: dict[str, list[str]]) -> dict[str, Any]:

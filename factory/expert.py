@@ -6,8 +6,8 @@ A row is what templates/app/store.py calls one: this module reads its fields and
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from factory.domain import FREE, Domain, Task
@@ -16,6 +16,7 @@ from factory.files import digest
 from factory.leaks import LeakIndex
 from factory.records import EvalItem, Example, Message, Preference
 from factory.rounds import asks
+from factory.sieve import Sieve
 from factory.text import squeeze
 
 LETTERS = 12  # of the digests that are ids and names
@@ -30,20 +31,26 @@ class Gathered:
     items: list[EvalItem] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     merged: int = 0
+    masked: dict[str, int] = field(default_factory=dict)  # personal data, by its kind
 
 
-def gather(rows: Sequence[Any], domain: Domain, items: Sequence[EvalItem], used: set[str]) -> Gathered:
-    """Sort approved `rows`, the oldest first. `items` is the eval set as it stands, `used` the ids of earlier rounds' records.
+def gather(
+    rows: Sequence[Any], domain: Domain, items: Sequence[EvalItem], used: Collection[str] = (), trained: Collection[str] = ()
+) -> Gathered:  # fmt: skip
+    """Sort approved `rows`, the oldest first. `items` is the eval set as it stands, `used` the ids of earlier rounds' records,
+    `trained` what was asked (factory.rounds.asks) in the training rows of those rounds.
 
-    Whatever gives an eval item away (factory.leaks) is left out, and so is everything about a promoted question. Answers
-    that contradict each other are left out on both sides.
+    Texts are cleaned as curation cleans them. Whatever gives an eval item away (factory.leaks) is left out, and so is
+    everything about a promoted question. Answers that contradict each other are left out on both sides.
     """
     found = Gathered()
-    rows = [row for row in rows if _fits(row, domain, found)]
-    rows = _agreed(rows, found)
+    sieve = Sieve(domain.config.curate, {})
+    cleaned = (_cleaned(row, sieve) for row in rows)
+    rows = _agreed([row for row in cleaned if _fits(row, domain, found)], found)
+    found.masked = dict(sieve.masked)
     for row in [row for row in rows if row.promote]:
-        _promote(row, domain, [*items, *found.items], found)
-    leaks = _index(domain, [*items, *found.items])
+        _promote(row, domain, [*items, *found.items], trained, found)
+    leaks = _index(domain, [*items, *found.items], sieve)
     examples: dict[str, Any] = {}
     pairs: dict[str, Any] = {}
     for row in [row for row in rows if not row.promote]:
@@ -118,21 +125,30 @@ def _key(row: Any) -> str:
     return asks(Example("", "", row.prompt, []))
 
 
-def _promote(row: Any, domain: Domain, items: list[EvalItem], found: Gathered) -> None:
-    task = task_of(row, domain)
-    name = _id(row, row.wanted)
-    if any(item.id == name for item in items):
-        return
-    if why := _index(domain, items).find(task.parts(row.question)[0]):
-        found.told.append(f"row {row.id} is promoted, but {why}")
-        return
-    found.items.append(EvalItem(name, task.name, row.prompt, [row.wanted], task.scorer, _provenance(row)))
+def _promote(row: Any, domain: Domain, items: Sequence[EvalItem], trained: Collection[str], found: Gathered) -> None:
+    task, name, asked = task_of(row, domain), _id(row, row.wanted), _key(row)
+    same = next((item for item in items if asks(item) == asked), None)
+    if same and same.id != name:
+        found.told.append(f"row {row.id} is promoted, but eval item {same.id} asks the same")
+    elif asked in trained:
+        found.told.append(f"row {row.id} is promoted, but an earlier round was trained on its question")
+    elif not same:
+        found.items.append(EvalItem(name, task.name, row.prompt, [row.wanted], task.scorer, _provenance(row)))
 
 
-def _index(domain: Domain, items: list[EvalItem]) -> LeakIndex:
+def _index(domain: Domain, items: Sequence[EvalItem], sieve: Sieve) -> LeakIndex:
     settings = domain.config.curate
-    texts = {item.id: domain.task(item.task).parts(item.question)[0] for item in items}
+    texts = {item.id: sieve.clean(domain.task(item.task).parts(item.question)[0]) for item in items}
     return LeakIndex(texts, settings.leak_ngram, settings.leak_share)
+
+
+def _cleaned(row: Any, sieve: Sieve) -> Any:
+    """The row with its texts normalized and personal data masked, but for the system prompt, which is the domain's own."""
+    prompt = [
+        turn if turn["role"] == "system" else {**turn, "content": sieve.clean(turn["content"])} for turn in row.prompt
+    ]
+    texts = {name: sieve.clean(getattr(row, name)) for name in ("answer", "other", "better", "edited")}
+    return replace(row, prompt=prompt, **texts)
 
 
 def _example(row: Any, domain: Domain) -> Example:
@@ -152,7 +168,7 @@ def _pair(row: Any, domain: Domain) -> Preference | None:
     return Preference(name, task_of(row, domain).name, row.prompt, _said(sides[0]), _said(sides[1]), _provenance(row))
 
 
-def _add(records: dict[str, Any], record: Any, used: set[str], found: Gathered) -> None:
+def _add(records: dict[str, Any], record: Any, used: Collection[str], found: Gathered) -> None:
     """Keep a record that is new; one that says the same as another (the same id) adds its row to that one's provenance."""
     if record.id in used:
         return

@@ -18,7 +18,7 @@ from factory.errors import FactoryError
 from factory.expert import Gathered, gather
 from factory.files import lock, templates, write_json
 from factory.records import EvalItem, Example, Preference, read_records, write_records
-from factory.rounds import FEEDBACK, run_name
+from factory.rounds import FEEDBACK, asks, run_name
 from factory.stage import Context
 from factory.versions import freeze, newest, promoted
 
@@ -50,7 +50,9 @@ def take(wish: Wish) -> list[str]:
     rows = read_approved(path, wish)
     folder = context.domain.folder
     items = [*read_records(before[0] / "ingest" / "eval.jsonl", EvalItem), *promoted(folder, newest(folder))]
-    found = gather(rows, context.domain, list({item.id: item for item in items}.values()), _used(before))
+    found = gather(
+        rows, context.domain, list({item.id: item for item in items}.values()), _used(before), _trained(before)
+    )
     if not (found.examples or found.pairs or found.items):
         why = "; ".join(found.told) or f"all {len(rows)} are part of an earlier round"
         raise FactoryError(f"No approved row of {path} is new to round {number}: {why}.", "Approve more in the demo.")
@@ -108,6 +110,11 @@ def _used(before: list[Path]) -> set[str]:
     return used
 
 
+def _trained(before: list[Path]) -> set[str]:
+    """What was asked in the training rows of earlier rounds."""
+    return {asks(row) for run in before for row in read_records(run / "curate" / "train.jsonl", Example)}
+
+
 def _write(target: Path, found: Gathered, context: Context, facts: dict[str, Any]) -> None:
     busy = FactoryError(f"A build of {target} is running.", "Wait for it, then run this again.")
     with lock(target / ".lock", busy):
@@ -117,7 +124,7 @@ def _write(target: Path, found: Gathered, context: Context, facts: dict[str, Any
         write_records(new / "examples.jsonl", found.examples)
         write_records(new / "pairs.jsonl", found.pairs)
         counts = {"examples": len(found.examples), "pairs": len(found.pairs), "merged": found.merged}
-        left = {"promoted": len(found.items), "eval_version": version, "left_out": found.told}
+        left = {"promoted": len(found.items), "eval_version": version, "left_out": found.told, "masked": found.masked}
         write_json(new / "summary.json", facts | counts | left)
         shutil.rmtree(old, ignore_errors=True)
         new.rename(old)

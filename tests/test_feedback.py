@@ -43,7 +43,7 @@ def vote(id: int, question: str, first: str, second: str, verdict: str) -> Any:
 
 
 def sort(domain: Domain, *rows: Any, items: list[EvalItem] | None = None, used: set[str] | None = None) -> Gathered:
-    return gather(rows, domain, items if items is not None else [ITEM], used or set())
+    return gather(rows, domain, items if items is not None else [ITEM], used or set(), {"saytwicesaw"})
 
 
 def answers(found: Gathered) -> list[str]:
@@ -127,11 +127,21 @@ def test_eval_items_and_what_is_promoted_are_never_trained_on(domain: Domain) ->
         "expert/"
     )
     assert found.told == [
-        "row 4 is promoted, but same question as eval item kind-1", "row 1 same question as eval item kind-1",
+        "row 4 is promoted, but eval item kind-1 asks the same", "row 1 same question as eval item kind-1",
         f"row 3 same question as eval item {item.id}",
     ]  # fmt: skip
     again = sort(domain, row(2, "Say twice: kumquat", better="kumquat kumquat", promote=True), items=[ITEM, item])
     assert again.items == [] and again.told == [], "promoted before"
+    seen = sort(domain, row(5, "Say twice: saw", better="saw saw", promote=True))
+    assert seen.items == [] and seen.told == ["row 5 is promoted, but an earlier round was trained on its question"]
+
+
+def test_personal_data_is_masked_before_it_is_written(domain: Domain) -> None:
+    found = sort(
+        domain, row(1, "Say twice: +1 415 555 2671", answer="call +1 415 555 2671", better="mail li@example.com")
+    )
+    assert "2671" not in repr(found) and "example.com" not in repr(found), found
+    assert found.masked and found.examples[0].answer == "mail [EMAIL]"
 
 
 def test_labels_are_held_to_and_unknown_tasks_told(domain: Domain) -> None:
@@ -197,6 +207,7 @@ def finish_round_one(root: Path) -> Path:
     """A run of the toy as far as `factory feedback` looks at it."""
     run = root / "runs/toy/default"
     write_records(run / "ingest/eval.jsonl", [ITEM])
+    write_records(run / "curate/train.jsonl", [])
     write_json(run / "evaluate/manifest.json", {})
     write_json(run / "run.json", {"source": "", "tasks": None, "settings": [], "evals": 1, "after": ""})
     return run.parent
@@ -243,3 +254,15 @@ def test_only_promoted_rows_make_a_version_and_no_round(
     assert done.code == 0 and "no example to learn from" in done.out and newest(folder) == 2
     refused = factory("build", "toy", "--round", "2")
     assert refused.code == 1 and "has no example to learn from" in refused.err
+
+
+def test_the_demo_keeps_feedback_beside_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_toy(tmp_path)
+    app = finish_round_one(tmp_path) / "default/app"
+    write_json(app / "manifest.json", {})
+    (app / "app.py").write_text("import sys; open('told', 'w').write('\\n'.join(sys.argv))", encoding="utf-8")
+    assert Factory(monkeypatch, capsys)("demo", "toy").code == 0
+    told = (app / "told").read_text(encoding="utf-8").splitlines()
+    assert told[told.index("--feedback") + 1] == str(tmp_path / "runs/toy/feedback.db"), "a rebuilt app finds it again"

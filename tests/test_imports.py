@@ -13,7 +13,7 @@ from conftest import ROOT
 LEVELS = [
     ["errors"], ["files", "text", "progress", "pii", "numerals"], ["records", "config", "scorers", "duplicates", "grounding", "quality"], ["leaks", "readers"],
     ["domain", "documents", "structure", "versions"], ["questions"], ["rules"],
-    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["store"], ["embedding", "difficulty"], ["meaning", "selection"], ["rounds"], ["expert"], ["sieve"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
+    ["baselines", "hardware", "packed", "statistics", "stage"], ["models", "generate", "training", "kinds"], ["store"], ["embedding", "difficulty"], ["meaning", "selection"], ["rounds"], ["sieve"], ["expert"], ["sizing", "teacher"], ["synthesis", "judge"], ["plan"], ["stages"], ["pipeline"],
     ["sources", "doctor", "proposal", "datafacts"], ["build", "scaffold", "passages", "datarows"], ["predict", "check", "cleaning", "teaching", "console", "datapage", "curvepage"], ["curve", "feedback"], ["cli_data", "cli_feedback"], ["cli"],
 ]  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
