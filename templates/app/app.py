@@ -194,7 +194,7 @@ def main() -> None:
     except StoreError as error:  # people can ask; what they send is refused until it is mended
         print(f"Feedback cannot be kept: {error}", file=sys.stderr, flush=True)
     page = build(desk, reviews)
-    service.engine.start()
+    service.start()
     page.launch(
         server_name=wanted.host, server_port=port, share=wanted.share, quiet=True, prevent_thread_lock=True, show_error=False,
         footer_links=[], run_history=False, enable_monitoring=False, mcp_server=False, pwa=False, ssr_mode=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -85,8 +86,9 @@ class Engine:
             model = PeftModel.from_pretrained(model, str(self.folder / "adapter"))
             self._model = model.to("cuda" if gpu else "cpu").eval()
             self.ready.set()
-        except Exception as error:  # shown in the page: there is nobody else to catch it in this thread
+        except Exception as error:  # the page says that it failed, this screen says why
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"while loading the model: {self.error}", file=sys.stderr, flush=True)
 
     def _encode(self, messages: list[Message]) -> dict[str, Any]:
         """Token ids of the chat; the oldest turns are dropped until it fits."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,23 @@ class Service:
         self.engine = Engine(folder, self.app["stop"], self.app["no_repeat_ngram"])
         self.line = Line(self._work, MOST_WAITING)
         self.started = time.monotonic()
+        self._took = folder / "loading.json"  # seconds that the last start took: the estimate for this one
+        told = self._took.read_text(encoding="utf-8") if self._took.exists() else ""
+        self._usual = int(told) if told.isdigit() else 0
         self._talks: OrderedDict[str, list[Turn]] = OrderedDict()
         self._asked: OrderedDict[str, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Load the model, in a thread of its own."""
+        self.started = time.monotonic()
+        self.engine.start()
+        threading.Thread(target=self._time_it, daemon=True).start()
+
+    def _time_it(self) -> None:
+        self.engine.ready.wait()
+        with suppress(OSError):  # a folder that cannot be written is no reason to stop
+            self._took.write_text(str(round(time.monotonic() - self.started)), encoding="utf-8")
 
     def ask(
         self, owner: str, talk: str, text: str, kind: str = "", *, compare: bool = False, follow: bool = False,
@@ -134,7 +149,11 @@ class Service:
         """Why no question can be asked yet; None when the model is ready."""
         if self.engine.error:
             return "failed", {}
-        return None if self.engine.ready.is_set() else ("loading", {"s": round(time.monotonic() - self.started)})
+        if self.engine.ready.is_set():
+            return None
+        seconds = round(time.monotonic() - self.started)
+        told = {"s": seconds, "n": self._usual}
+        return ("loading_of", told) if seconds < self._usual else ("loading", told)
 
     def _hold_back(self, owner: str) -> None:
         """Refuse a person who asks too much at once or too fast."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,20 @@ def test_what_is_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert why(service.ask, "eve", "e", "seven") == "fast"
     service.engine.ready.clear()
     assert why(service.ask, "ann", "z", "x") == "loading"
+    service._usual = 100
+    assert service.loading() == ("loading_of", {"s": 0, "n": 100})
     service.engine.error = "OSError: /secret/path is gone"
     assert service.loading() == ("failed", {})
+
+
+def test_the_time_of_loading_is_remembered_for_the_next_start(make: Any) -> None:
+    service = make()
+    service.engine.start = lambda: None
+    service.start()
+    deadline = time.monotonic() + 5
+    while not service._took.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert service._took.read_text() == "0"
 
 
 def test_a_long_text_is_cut_and_said_so(make: Any) -> None:
