@@ -6,6 +6,7 @@ digest in its name is that of its content.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Sequence
@@ -50,7 +51,9 @@ def freeze(folder: Path, items: Sequence[EvalItem]) -> int:
     try:
         write_text(path, text)
         path.rename(path.with_name(f"v{number}-{sha256(path)[:LETTERS]}.jsonl"))
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         raise FactoryError(
             f"Cannot write the next version of the eval set into {path.parent}.",
             f"Copy the domain to where you may write: cp -r {folder} domains/{folder.name}",
