@@ -183,7 +183,7 @@ def browser() -> Iterator[Any]:
 def opened(address: str, width: int = 390) -> Iterator[Any]:
     """The page, by default on a phone's screen; it may ask nothing of other places, open no dialog and be no wider."""
     with browser() as chromium:
-        page = chromium.new_page(viewport={"width": width, "height": 844})
+        page = chromium.new_context(viewport={"width": width, "height": 844}).new_page()
         outside: list[str] = []
         dialogs: list[str] = []
         page.on(

@@ -161,7 +161,7 @@ def _nothing() -> Response:
 
 LOOK = """
 :root { color-scheme: light dark; }
-body { font: 1rem/1.5 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif; margin: 0; }
+body { background: #fff; color: #1e293b; font: 1rem/1.5 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif; margin: 0; }
 main { max-width: 22rem; margin: 10vh auto; padding: 1rem; }
 h1 { font-size: 1.5rem; } .lang { text-align: right; margin: 0; }
 label { display: block; margin: 1rem 0 .25rem; font-weight: 600; }
@@ -169,5 +169,6 @@ input { box-sizing: border-box; width: 100%; font: inherit; padding: .6rem; bord
 button { font: inherit; font-weight: 600; width: 100%; margin-top: 1.25rem; padding: .7rem; border: 0; border-radius: 6px; background: #1d4ed8; color: #fff; }
 [role=alert] { border-left: 4px solid #b91c1c; padding-left: .75rem; }
 :focus-visible { outline: 3px solid #1d4ed8; outline-offset: 2px; }
-@media (prefers-color-scheme: dark) { a { color: #93c5fd; } }
+a { color: #1d4ed8; }
+@media (prefers-color-scheme: dark) { body { background: #0f172a; color: #f1f5f9; } a { color: #93c5fd; } :focus-visible { outline-color: #93c5fd; } }
 """
