@@ -46,8 +46,8 @@ def add_api(desk: Desk) -> None:
             return {"state": "refused", "why": "correct_long", "notice": long}
         try:
             number = keep_word(desk, turn, session, good=good, reason=reason, better=better)
-        except NotKept:
-            return {"state": "refused", "why": "not_kept", "notice": words["not_kept"]}
+        except NotKept as lost:
+            return {"state": "refused", "why": lost.why, "notice": words[lost.why]}
         return {"state": "kept", "number": number}
 
     gr.api(answer, api_name="answer", **OPTIONS)

@@ -10,24 +10,30 @@ from guard import Session
 from service import Turn
 from store import StoreError
 
+MOST_WORDS = 5  # on one answer
+
 
 class NotKept(Exception):
-    """The store could not take it: nothing of it is kept."""
+    """Nothing of it is kept; `why` is a key of words.py."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def keep_word(desk: Desk, turn: Turn, session: Session, *, good: bool, reason: str = "", better: str = "") -> int:
     """Keep a rating, or a correction where there is a better answer; return its number. Raises NotKept."""
     facts = {**_facts(desk, turn, session), "answer": turn.answers["specialist"], "reason": reason}
-    return _kept(desk, "add_correction", {**facts, "better": better}) if better else _kept(
-        desk, "add_rating", {**facts, "verdict": "up" if good else "down"}
-    )  # fmt: skip
+    if better:
+        return _kept(desk, turn, "add_correction", {**facts, "better": better})
+    return _kept(desk, turn, "add_rating", {**facts, "verdict": "up" if good else "down"})
 
 
 def keep_vote(desk: Desk, turn: Turn, session: Session, order: list[str], verdict: str) -> int:
     """Keep a blind vote on two answers in the order in which they were shown; return its number. Raises NotKept."""
     first, second = order
     shown = {"answer": turn.answers[first], "made_by": first, "other": turn.answers[second], "other_by": second}
-    return _kept(desk, "add_vote", {**_facts(desk, turn, session), **shown, "verdict": verdict})
+    return _kept(desk, turn, "add_vote", {**_facts(desk, turn, session), **shown, "verdict": verdict})
 
 
 def _facts(desk: Desk, turn: Turn, session: Session) -> dict[str, Any]:
@@ -36,9 +42,13 @@ def _facts(desk: Desk, turn: Turn, session: Session) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _kept(desk: Desk, method: str, row: dict[str, Any]) -> int:
+def _kept(desk: Desk, turn: Turn, method: str, row: dict[str, Any]) -> int:
+    if turn.words >= MOST_WORDS:
+        raise NotKept("enough")
     try:
-        return int(getattr(desk.store(), method)(**row))
+        number = int(getattr(desk.store(), method)(**row))
     except StoreError as error:
         print(f"feedback: {error}", file=sys.stderr, flush=True)
-        raise NotKept from error
+        raise NotKept("not_kept") from error
+    turn.words += 1
+    return number

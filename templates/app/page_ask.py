@@ -122,7 +122,7 @@ class Ask:
         """The last question once more: another answer is drawn."""
         turns = self.desk.service.turns(self._talk(request))
         if turns and turns[-1].done.is_set():
-            last = turns.pop()
+            last = turns[-1]
             async for view in self._ask(last.question, last.task, follow, True, request):
                 yield view
 

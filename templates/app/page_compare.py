@@ -139,8 +139,8 @@ class Compare:
             return {self.notice: notice(words["nothing_yet"])}
         try:
             number = keep_vote(self.desk, turn, self.desk.session(request), order, vote)
-        except NotKept:
-            return {self.notice: notice(words["not_kept"])}
+        except NotKept as lost:
+            return {self.notice: notice(words[lost.why])}
         self._orders[turn.id] = (order, False)
         names = [words[f"who_{who}"] for who in order]
         said = words["voted"].format(n=number, first=names[0], second=names[1])

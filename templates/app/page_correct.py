@@ -89,6 +89,6 @@ class Correct:
         words = self.desk.words(request)
         try:
             number = keep_word(self.desk, turn, self.desk.session(request), **said)
-        except NotKept:
-            return notice(words["not_kept"]), False
+        except NotKept as lost:
+            return notice(words[lost.why]), False
         return notice(words[thanks].format(n=number)), True

@@ -57,6 +57,7 @@ class Turn:
     shares: list[float] = field(default_factory=list)  # of each choice
     temperature: float = 0.0
     told: list[Told] = field(default_factory=list)
+    words: int = 0  # ratings, corrections and votes that were kept on it
     id: str = field(default_factory=lambda: secrets.token_urlsafe(8))
     begun: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -96,7 +97,10 @@ class Service:
         self, owner: str, talk: str, text: str, kind: str = "", *, compare: bool = False, follow: bool = False,
         again: bool = False,
     ) -> Turn:  # fmt: skip
-        """Put a question into the line; raises Refused. `owner` is a person, `talk` one of their open pages."""
+        """Put a question into the line; raises Refused. `owner` is a person, `talk` one of their open pages.
+
+        `again`: another answer is drawn, and takes the place of the last turn.
+        """
         text = clean(text)
         if told := self.loading():
             raise Refused(told[0], **told[1])
@@ -106,15 +110,16 @@ class Service:
         if any(not turn.done.is_set() for turn in turns):
             raise Refused("busy")
         self._hold_back(owner)
-        turn = self._turn(owner, text, kind, turns if follow else [], compare)
+        old = turns[-1:] if again else []
+        before = [turn for turn in turns if turn not in old] if follow else []
+        turn = self._turn(owner, text, kind, before, compare)
         turn.temperature = DRAWN if again and not turn.choices else 0.0
         try:
             self.line.join(turn)
         except Full:
             raise Refused("full", n=MOST_WAITING) from None
         with self._lock:
-            del turns[: max(0, len(turns) + 1 - MOST_TURNS)]
-            turns.append(turn)
+            turns[:] = [*(turn for turn in turns if turn not in old), turn][-MOST_TURNS:]
         return turn
 
     async def watch(self, turn: Turn) -> AsyncIterator[None]:

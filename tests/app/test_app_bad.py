@@ -60,6 +60,9 @@ def test_bad_input_over_http_and_what_users_may_not_call(tmp_path: Path) -> None
         kept = states(client, "rate", [said["id"], "t", False, EVIL, "Better"])[-1]
         assert kept == {"state": "kept", "number": 1}
         assert states(client, "rate", [said["id"], "t", False, "", "x" * 100_000])[-1]["why"] == "correct_long"
+        for number in range(2, 6):
+            assert states(client, "rate", [said["id"], "t", True, "", ""])[-1]["number"] == number
+        assert states(client, "rate", [said["id"], "t", True, "", ""])[-1]["why"] == "enough"
         assert states(inside(address, USERS), "rate", [said["id"], "t", True, "", ""])[-1]["why"] == "nothing_yet"
         for name in ("turn", "read", "again", "filter", "say_yes", "show"):  # the pages' own functions have no call
             assert client.post(f"/gradio_api/call/{name}", json={"data": []}).status_code == 403

@@ -112,6 +112,7 @@ def test_the_conversation_is_read_only_where_it_is_wanted_and_retry_draws(make: 
     assert [row["content"] for row in asked[1][0]] == ["Be brief.", "one", "answer", "two"]
     assert [row["content"] for row in asked[2][0]] == ["Be brief.", "three"]
     assert [row[2] > 0 for row in asked] == [False, False, True]
+    assert [turn.question for turn in service.turns("t")] == ["one", "three"]  # it took the place of the last
 
 
 def test_what_is_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
