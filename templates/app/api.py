@@ -27,10 +27,14 @@ def add_api(desk: Desk) -> None:
         except Refused as refused:
             yield {"state": "refused", "why": refused.told[0], "notice": told([refused.told], words)}
             return
-        async for _ in desk.service.watch(turn):
-            place = desk.service.line.place(turn)
-            wait = desk.service.line.seconds(place)
-            yield {"state": "waiting" if place else "answering", "place": place, "seconds": wait, **_said(turn)}
+        try:
+            async for _ in desk.service.watch(turn):
+                place = desk.service.line.place(turn)
+                wait = desk.service.line.seconds(place)
+                yield {"state": "waiting" if place else "answering", "place": place, "seconds": wait, **_said(turn)}
+        finally:  # the caller went away: nobody waits for the answer
+            if not turn.done.is_set():
+                desk.service.line.leave(turn)
         failed = {key for key, _ in turn.told} & {"error", "too_long"}
         yield {"state": "failed" if failed else "done", "notice": told(turn.told, words), **_said(turn)}
 
