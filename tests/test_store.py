@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -176,24 +175,6 @@ def test_a_file_that_may_not_be_written_is_still_read(store: Store) -> None:
     assert caught.value.why == "unwritable"
 
 
-def test_threads_and_processes_write_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "feedback.db"
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        numbers = pool.starmap(_write, [(path, 10)] * 4)
-    shared = Store(path)
-    threads = [threading.Thread(target=shared.add_rating, kwargs=SAID | {"verdict": "up"}) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({number for some in numbers for number in some}) == 40 and shared.count() == 60
-
-
-def _write(path: Path, rows: int) -> list[int]:
-    store = Store(path)
-    return [store.add_rating(**SAID, verdict="up") for _ in range(rows)]
-
-
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -201,21 +182,39 @@ from pathlib import Path
 from store import Store
 store = Store(Path(sys.argv[2]))
 said = {"who": "", "session": "", "model": "m", "task": "", "prompt": [{"role": "user", "content": "?"}], "answer": "x" * 3000}
-while True:
+for _ in range(int(sys.argv[3])):
     print(store.add_correction(**said, better="y" * 3000), flush=True)
 """
+
+
+def writer(path: Path, rows: int) -> subprocess.Popen[str]:
+    """A process that adds rows and says the number of each once it is kept."""
+    command = [sys.executable, "-S", "-c", WRITER, str(templates("app")), str(path), str(rows)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_threads_and_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.db"
+    writers = [writer(path, 10) for _ in range(4)]
+    numbers = [line for process in writers for line in process.communicate()[0].splitlines()]
+    shared = Store(path)
+    threads = [threading.Thread(target=shared.add_rating, kwargs=SAID | {"verdict": "up"}) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(numbers)) == 40 and shared.count() == 60
 
 
 def test_killed_fifty_times_every_acknowledged_row_is_there(tmp_path: Path) -> None:
     path = tmp_path / "feedback.db"
     told: list[int] = []
     for number in range(50):
-        command = [sys.executable, "-S", "-c", WRITER, str(templates("app")), str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout
-            told += [int(writer.stdout.readline()) for _ in range(1 + number % 7)]
-            writer.send_signal(signal.SIGKILL)
-            told += [int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        with writer(path, 1_000_000) as process:
+            assert process.stdout
+            told += [int(process.stdout.readline()) for _ in range(1 + number % 7)]
+            process.send_signal(signal.SIGKILL)
+            told += [int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     kept = {row.id: row for row in Store(path).rows()}
     assert len(told) >= 50 and set(told) <= set(kept)
     assert all(len(row.answer) == len(row.better) == 3000 for row in kept.values())
