@@ -16,7 +16,9 @@ from factory.models import find_base
 from factory.pipeline import stages
 from factory.plan import Plan, plan_sft, work_of
 from factory.records import Example, read_records
+from factory.rounds import FEEDBACK, run_name
 from factory.stage import Context, Decision, Say, Stage, decide, run_stages
+from factory.versions import newest
 
 RUNS = Path("runs")
 
@@ -38,6 +40,7 @@ class Order:
     settings: list[str] | None = None
     until: str = ""
     force: list[str] | None = None
+    round: int = 1  # above 1: the round that goes on from the run
 
 
 def build_run(order: Order, say: Say) -> Path:
@@ -103,15 +106,53 @@ def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
     """The stages, the context and what the run remembers, for an order; writes nothing."""
     if not re.fullmatch(r"[\w.-]+", order.run) or order.run.startswith("."):
         raise FactoryError(f"'{order.run}' is no name for a run.", "Use letters, digits, '-', '_' and '.'.")
-    folder = RUNS / order.domain / order.run
-    notes = _remembered(folder)
+    folder = RUNS / order.domain / run_name(order.run, order.round)
+    old = _remembered(folder)
+    after = _after(order, old)
+    notes = old or (_remembered(folder.parent / after) if after else {})
     source = "" if order.source == "sample" else _resolve(order.source) or notes.get("source", "")
     tasks = order.tasks if order.tasks is not None else notes.get("tasks")
     settings = order.settings if order.settings is not None else notes.get("settings")
+    if after and order.settings is not None:  # a round keeps the settings of the one before it
+        settings = [*_remembered(folder.parent / after).get("settings", []), *order.settings]
     domain = load_domain(order.domain, _overrides(tasks, settings))
     find_base(domain.config.base)
-    context = Context(domain, folder, "", Path(source) if source else None)
-    return stages(order.until), context, {"source": source, "tasks": tasks, "settings": settings or []}
+    evals = old.get("evals", 1) if old else newest(domain.folder)
+    if after:
+        domain.config = domain.config.of_a_round()
+    earlier = folder.parent / after if after else None
+    context = Context(domain, folder, "", Path(source) if source else None, evals=evals, earlier=earlier)
+    kept = {"source": source, "tasks": tasks, "settings": settings or [], "evals": evals, "after": after}
+    return stages(order.until), context, kept
+
+
+def _after(order: Order, notes: dict[str, Any]) -> str:
+    """The run that this one goes on from; empty for a first round. FactoryError where it is not built, or learns nothing."""
+    if order.round < 2:
+        return str(notes.get("after", ""))
+    folder, before = RUNS / order.domain, run_name(order.run, order.round - 1)
+    flag = "" if order.run == "default" else f" --run {order.run}"
+    if _remembered(folder / order.run).get("after"):
+        raise a_round_itself(order.run)
+    if not (folder / before / "evaluate" / "manifest.json").exists():
+        again = f" --round {order.round - 1}" if order.round > 2 else ""
+        raise FactoryError(
+            f"Round {order.round - 1} of '{order.domain}' is not built ({folder / before}).",
+            f"Run: factory build {order.domain}{flag}{again}",
+        )
+    summary = folder / run_name(order.run, order.round) / FEEDBACK / "summary.json"
+    if not summary.exists() or not read_json(summary)["examples"]:
+        raise FactoryError(
+            f"Round {order.round} of '{order.domain}' has no example to learn from.",
+            f"Approve better answers in the demo, then run: factory feedback {order.domain}{flag}",
+        )
+    return before
+
+
+def a_round_itself(run: str) -> FactoryError:
+    """The error for a round where the run is asked for that the rounds began with."""
+    first = re.sub(r"-r\d+$", "", run)
+    return FactoryError(f"'{run}' is a round itself.", f"Name the run that it began with: --run {first}")
 
 
 def _resolve(source: str) -> str:

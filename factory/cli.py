@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from factory import __version__, cli_data, cli_export
+from factory import __version__, cli_data, cli_export, cli_feedback
 from factory.console import console, print_scores, say, scores_of
 from factory.errors import FactoryError
 
@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The catalog of base models.")
 app.add_typer(models_app, name="models")
-app.registered_commands += cli_data.app.registered_commands + cli_export.app.registered_commands
+for part in (cli_data, cli_export, cli_feedback):
+    app.registered_commands += part.app.registered_commands
 
 DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
 RunName = Annotated[str, typer.Option("--run", help="Name of the run: runs/DOMAIN/RUN.")]
@@ -91,6 +92,9 @@ def build(
     settings: Set = None,
     until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
     force: Force = None,
+    round: Annotated[
+        int, typer.Option(help="2 and on: train on from the round before, on the feedback of experts.", min=1)
+    ] = 1,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would run or be skipped, and why.")] = False,
 ) -> None:
     """Build a specialist: documents, examples, SFT, DPO, scores, report, app.
@@ -104,10 +108,12 @@ def build(
       factory build legal --source ./data/legal --task topic --task charge
 
       factory build cooking --set dpo.beta=0.2 --dry
+
+      factory build cooking --round 2
     """
     from factory.build import Order, build_run, plan_run
 
-    order = Order(domain, run, source, task, settings or [], until, force)
+    order = Order(domain, run, source, task, settings or [], until, force, round)
     if dry:
         for decision in plan_run(order):
             say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")
@@ -115,7 +121,7 @@ def build(
     folder = build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:
         print_scores(folder)
-        say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(run))
+        say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(folder.name))
 
 
 @app.command()
@@ -451,7 +457,8 @@ def demo(
         use_engine(domain, run, engine, folder / "app", say)
     evals = find_domains()[domain].folder / "evals"
     reviews = ["--reviews", str(evals / "reviews.json")] if os.access(evals, os.W_OK) else []
-    with subprocess.Popen([sys.executable, "app.py", "--port", str(port), *reviews], cwd=folder / "app") as app_process:
+    kept = ["--feedback", str((folder.parent / "feedback.db").resolve()), *reviews]
+    with subprocess.Popen([sys.executable, "app.py", "--port", str(port), *kept], cwd=folder / "app") as app_process:
         signal.signal(signal.SIGTERM, lambda *_: app_process.terminate())  # ended from outside, it ends what it started
         raise typer.Exit(app_process.wait())
 

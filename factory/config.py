@@ -75,6 +75,26 @@ class Sft:
 
 
 @dataclass(frozen=True)
+class Rounds:
+    """What `factory build --round` does: it goes on from the adapter of the round before, on what experts said of it."""
+
+    learning_rate: float = 2e-4  # of sft in a round
+    epochs: float = 3.0  # of sft in a round
+    replay: float = (
+        3.0  # earlier training rows seen again for each example of an expert, so that they are not unlearned
+    )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How often the pairs of a source are seen in an epoch of DPO: 2: twice, 0.5: every other pair, 0: none."""
+
+    own: float = 1.0  # the specialist's wrong answers beside the right ones
+    expert: float = 1.0  # better answers and votes of experts (factory feedback)
+    teacher: float = 0.0  # the specialist's wrong answers beside better ones of [synthesize] teacher
+
+
+@dataclass(frozen=True)
 class Prefer:
     """The specialist answers its own training questions; wrong answers become rejected ones."""
 
@@ -86,6 +106,7 @@ class Prefer:
     min_pairs: int = (
         32  # fewer pairs than this are a handful of steps that change nothing: DPO is left out, and the report says so
     )
+    weights: Weights = field(default_factory=Weights)
 
 
 @dataclass(frozen=True)
@@ -169,8 +190,14 @@ class Config:
     prefer: Prefer = field(default_factory=Prefer)
     dpo: Dpo = field(default_factory=Dpo)
     evaluate: Evaluate = field(default_factory=Evaluate)
+    rounds: Rounds = field(default_factory=Rounds)
     app: App = field(default_factory=App)
     export: Export = field(default_factory=Export)
+
+    def of_a_round(self) -> Config:
+        """These settings for a round after the first: [rounds] has its own learning rate and epochs for sft."""
+        sft = dataclasses.replace(self.sft, learning_rate=self.rounds.learning_rate, epochs=self.rounds.epochs)
+        return dataclasses.replace(self, sft=sft)
 
     def section(self, name: str) -> dict[str, Any]:
         """A section (or a top-level value) as plain data, as manifests keep it."""
@@ -188,6 +215,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
+    "rounds.learning_rate": (1e-9, 1), "rounds.epochs": (1e-6, 1000), "rounds.replay": (0, 1000),
+    "prefer.weights.own": (0, 100), "prefer.weights.expert": (0, 100), "prefer.weights.teacher": (0, 100),
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),

@@ -29,10 +29,13 @@ def scores_of(folder: Path) -> dict[str, Any]:
 def print_scores(folder: Path, others: dict[str, Any] | None = None) -> None:
     """The scoreboard: a row per task, a column per model, 95% intervals below the scores; `others` were scored beside."""
     result = scores_of(folder)
-    names = [name for name in ("base", "sft", "dpo", "ngram", "majority") if name in result["models"]]
+    wanted = ("base", *result.get("rounds", []), "sft", "dpo", "ngram", "majority")
+    names = [name for name in wanted if name in result["models"]]
     result["models"] |= others or {}
     names += others or {}
-    table = Table(title=f"\nScore of 100 [95% interval], {result['items']} eval items", title_justify="left")
+    version = f" (version {result['eval_version']})" if "eval_version" in result else ""
+    title = f"\nScore of 100 [95% interval], {result['items']} eval items{version}"
+    table = Table(title=title, title_justify="left")
     table.add_column("task")
     table.add_column("n", justify="right")
     for name in names:

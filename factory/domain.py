@@ -59,6 +59,9 @@ class Task:
         return passage, asked
 
 
+FREE = Task("free", "Free question", "rouge_l", max_new_tokens=256)  # of no task: as people ask in the app
+
+
 class Domain:
     """A plugin: a folder with domain.toml and a subclass of this in domain.py."""
 
@@ -132,6 +135,8 @@ class Domain:
         for task in self.tasks():
             if name == task.name or name in task.aliases:
                 return task
+        if name == FREE.name:
+            return FREE
         raise FactoryError(
             f"{where + ': ' if where else ''}domain '{self.config.name}' has no task '{name}'.",
             suggest(name, [task.name for task in self.tasks()]),

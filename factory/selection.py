@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.embedding import embed
+from factory.records import Example
 
 MOST_CLUSTERS = 512  # beyond this k-means takes hours; a cluster then gives several rows
 NEEDS_BASE = ("difficulty", "mix")  # methods that need the base's losses
@@ -26,6 +27,15 @@ class Candidate:
     task: str
     text: str
     difficulty: float = 0.0
+
+
+def in_turn(examples: Sequence[Example], most: int, salt: str = "") -> list[Example]:
+    """At most `most` examples, in turn from each task, by hash of `salt` and the id."""
+    by_task: dict[str, list[Example]] = defaultdict(list)
+    for example in sorted(examples, key=lambda row: hashlib.sha256(f"{salt}{row.id}".encode()).digest()):
+        by_task[example.task].append(example)
+    turns = zip_longest(*(by_task[name] for name in sorted(by_task)))
+    return [row for turn in turns for row in turn if row][:most]
 
 
 def left_out(rows: Sequence[Candidate], keep: float, by: str, seed: int, say: Callable[[str], None]) -> dict[int, str]:

@@ -56,6 +56,8 @@ class Context:
     stage: str
     source: Path | None = None
     say: Say = print
+    evals: int = 1  # version of the eval set
+    earlier: Path | None = None  # the run of the round before, where this one goes on from it
 
     @property
     def config(self) -> Config:

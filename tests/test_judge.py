@@ -9,11 +9,12 @@ from served import served
 
 from factory.config import Config, Prefer
 from factory.domain import Domain, Task
+from factory.errors import FactoryError
 from factory.judge import judge
 from factory.progress import Progress
 from factory.records import Example, Preference
 from factory.stage import Context
-from factory.stages.prefer import _agreed, _pair
+from factory.stages.prefer import _agreed, _pair, _rewritten
 from factory.teacher import Limits, Teacher
 
 
@@ -75,3 +76,25 @@ def test_the_teacher_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]
     with served() as server:
         assert [pair.id for pair in _agreed(context(tmp_path, teacher=server.address), pairs)] == ["0"]
+
+
+def test_the_teacher_rewrites_what_the_specialist_got_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    asked = "Which fruit? <<<\nFruit\nred round apple\n>>>"  # the served teacher answers with the second line
+    prompt = [{"role": "user", "content": asked}]
+
+    def pair(id: str, own: str, score: str) -> Preference:
+        sides = [[{"role": "assistant", "content": text}] for text in ("a red round apple", own)]
+        return Preference(id, "name", prompt, *sides, {"kind": "own answer", "score": score})
+
+    with served() as server:
+        here = context(tmp_path, teacher=server.address)
+        [found] = _rewritten(here, [pair("wrong", "a blue car", "0.286"), pair("nearly", "red round pear", "0.800")])
+    assert (found.id, found.chosen[0]["content"], found.rejected[0]["content"]) == (
+        "wrong/teacher",
+        "red round apple",
+        "a blue car",
+    )
+    assert found.provenance == {"kind": "teacher answer", "score": "0.286", "teacher": "toy-teacher"}
+    with pytest.raises(FactoryError, match=r"prefer\.weights\.teacher needs a teacher"):
+        _rewritten(context(tmp_path), [])

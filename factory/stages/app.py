@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from factory.files import digest, digest_tree, read_json, read_text, templates, 
 from factory.records import EvalItem, Passage, read_records, write_records
 from factory.stage import Context, Stage
 
-SCORES = ("models", "tasks", "best", "items", "review")  # what the scoreboard shows
+SCORES = ("models", "tasks", "best", "items", "review", "rounds", "eval_version")  # what the scoreboard shows
 WEIGHTS = (".safetensors", ".json", ".jinja", ".model", ".txt")
+SPACES_COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+SPACES_LICENSES = ("apache-2.0", "mit", "gemma", "llama3.1", "llama3.2")  # as Hugging Face writes them
 LEGAL = ("license", "licence", "notice", "use_policy")
 
 
@@ -30,27 +33,40 @@ def run(context: Context) -> dict[str, Any]:
     link_base(Path(base["path"]), context.out / "base")
     shutil.copytree(adapter, context.out / "adapter", dirs_exist_ok=True)
     copy_template(context.config, base, context.out)
-    write_json(context.out / "app.json", settings(context.config, context.domain.active(), scores["best"], base))
+    made = settings(context.config, context.domain.active(), scores["best"], base)
+    write_json(context.out / "app.json", made | {"model": digest(digest_tree(adapter))})
     write_json(context.out / "scoreboard.json", {key: scores.get(key, {}) for key in SCORES})
     _write_documents(context)
+    report = context.input("report") / "report.html"
+    if report.exists():
+        shutil.copyfile(report, context.out / "report.html")
     return {"note": f"app: {context.out}, open it with: factory demo {context.config.name}"}
 
 
 def _write_documents(context: Context) -> None:
-    """What a domain that answers from documents shows: its passages, and the questions that an expert is to approve."""
+    """What an answer is checked by: the passages; and the questions of a draft eval set, for an expert to approve."""
     tasks = {task.name: task for task in context.domain.active()}
-    if any(task.about for task in tasks.values()):
-        passages = read_records(context.input("ingest") / "passages.jsonl", Passage)
+    passages = read_records(context.input("ingest") / "passages.jsonl", Passage)
+    if passages:
         write_records(context.out / "passages.jsonl", [{"text": row.text, "where": where(row)} for row in passages])
     items = [
         item for item in read_records(context.input("ingest") / "eval.jsonl", EvalItem) if item.provenance.get("state")
     ]
     if items:
-        shown = [
-            {"id": item.id, "task": tasks[item.task].title, "question": item.question, "reference": item.references[0]}
-            for item in items
-        ]
-        write_json(context.out / "items.json", shown)
+        write_json(context.out / "items.json", [_shown(item, tasks[item.task]) for item in items])
+
+
+def _shown(item: EvalItem, task: Task) -> dict[str, str]:
+    """An eval item as a reviewer reads it: what is asked, apart from the passage that it is asked about."""
+    about, asked = task.parts(item.question)
+    question, passage = (asked, about) if asked else (item.question, "")
+    return {
+        "id": item.id,
+        "task": task.title,
+        "question": question,
+        "passage": passage,
+        "reference": item.references[0],
+    }
 
 
 def where(passage: Passage) -> str:
@@ -70,14 +86,20 @@ def settings(config: Config, tasks: list[Task], best: str, base: dict[str, Any])
         "language": config.language,
         "system_prompt": config.system_prompt,
         "starters": config.app.starters,
-        "tasks": [
-            {"name": task.name, "title": task.title, "template": task.template, "about": task.about} for task in tasks
-        ],
+        "tasks": [_task(task) for task in tasks],
         "best": best,
         "base": Path(base["name"]).name,
         "stop": base["stop"],
         "no_repeat_ngram": config.evaluate.no_repeat_ngram,
     }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    """A kind of question; its labels where exactly one of them is the answer: the page then shows how likely each is."""
+    choices = [] if task.separator else list(task.choices)
+    return {
+        "name": task.name, "title": task.title, "template": task.template, "about": task.about, "choices": choices,
+    }  # fmt: skip
 
 
 def link_base(folder: Path, out: Path) -> None:
@@ -101,26 +123,37 @@ def _belongs(path: Path) -> bool:
 
 
 def copy_template(config: Config, base: dict[str, Any], out: Path) -> None:
-    """Copy the project's files as they stand; only the README gets the title, the base's name and its licence."""
+    """Copy the project's files as they stand; only the README gets a head that Hugging Face Spaces reads."""
     source = templates("app")
     for name in digest_tree(source):
         if name != "README.md":
             write_text(out / name, read_text(source / name))
+    gradio = re.search(r"^gradio==(.+)$", read_text(source / "requirements.txt"), re.MULTILINE)
     title = " ".join((config.app.title or config.title).split())
-    facts = {"title": title, "base_model": Path(base["name"]).name, "base_license": base["license"]}
+    license_id = base["license"].lower()
+    facts = {
+        "title": title, "sdk": "gradio", "sdk_version": gradio[1] if gradio else "", "app_file": "app.py",
+        "python_version": "3.11", "pinned": False, "emoji": "💬",
+        "colorFrom": config.app.color if config.app.color in SPACES_COLORS else "indigo", "colorTo": "gray",
+        "license": license_id if license_id in SPACES_LICENSES else "other",
+        "base_model": Path(base["name"]).name, "base_license": base["license"],
+    }  # fmt: skip
     front = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items())
     write_text(out / "README.md", f"---\n{front}---\n\n# {title}\n\n{read_text(source / 'README.md')}")
 
 
 def _watches(context: Context) -> dict[str, str]:
-    tasks = [(task.name, task.title, task.template, task.about) for task in context.domain.active()]
+    tasks = [
+        (task.name, task.title, task.template, task.about, task.choices, task.separator)
+        for task in context.domain.active()
+    ]
     return {"app template": digest(digest_tree(templates("app"))), "tasks": digest(tasks)}
 
 
 STAGE = Stage(
     "app",
     run,
-    reads=("ingest", "sft", "dpo", "evaluate"),
+    reads=("ingest", "sft", "dpo", "evaluate", "report"),
     settings=("name", "title", "language", "description", "system_prompt", "app", "evaluate.no_repeat_ngram"),
     watches=_watches,
 )

@@ -1,5 +1,8 @@
 """curate: normalise, mask personal data, drop what training must not see, keep some rows back, and of the others the share
-that is wanted. Every drop has a reason."""
+that is wanted. Every drop has a reason.
+
+In a round after the first the rows are those of experts, and some of the earlier ones again.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from factory.difficulty import signals
 from factory.errors import FactoryError
 from factory.models import find_base
 from factory.records import EvalItem, Example, read_records, write_records
+from factory.rounds import adapter_mark, feedback_mark, rows_of_round
 from factory.selection import NEEDS_BASE, Candidate, left_out
 from factory.sieve import Row, Sieve, tell
 from factory.stage import Context, Stage
@@ -32,11 +36,8 @@ class Dropped:
 
 def run(context: Context) -> dict[str, Any]:
     settings, domain = context.config.curate, context.domain
-    examples = [
-        example
-        for stage in ("ingest", "synthesize")
-        for example in read_records(context.input(stage) / "examples.jsonl", Example)
-    ]
+    said, examples, held = rows_of_round(context) if context.earlier else ([], _made(context), [])
+    examples = [*said, *examples, *held]
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
     texts = {item.id: domain.task(item.task).parts(item.question)[0] for item in items}
     sieve = Sieve(settings, texts, {}, (context.config.language,), context.say)
@@ -53,8 +54,11 @@ def run(context: Context) -> dict[str, Any]:
             f"No rows are left after curate: {tell(len(examples), 0, sieve.dropped)}.",
             "Loosen [curate] in domain.toml, or check the documents.",
         )
-    train, dev = _split(kept, settings, context.config.seed)
-    if settings.keep < 1:
+    if context.earlier:
+        train, dev = _as_before(kept, said, held)
+    else:
+        train, dev = _split(kept, settings, context.config.seed)
+    if settings.keep < 1 and not context.earlier:
         out = _left_out(context, train)
         dropped += [_dropped(train[number], "not selected", detail) for number, detail in out.items()]
         sieve.dropped["not selected"] = len(out)
@@ -63,20 +67,45 @@ def run(context: Context) -> dict[str, Any]:
     write_records(context.out / "dev.jsonl", dev)
     write_records(context.out / "dropped.jsonl", dropped)
     reasons = dict(sieve.dropped.most_common())
-    said = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "nothing dropped"
-    if settings.keep < 1:
-        said += f"; {settings.keep:.1%} selected by {settings.keep_by}"
+    told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "nothing dropped"
+    if settings.keep < 1 and not context.earlier:
+        told += f"; {settings.keep:.1%} selected by {settings.keep_by}"
     if sieve.masked:
-        said += f"; masked {', '.join(f'{count} {kind}' for kind, count in sieve.masked.most_common())}"
+        told += f"; masked {', '.join(f'{count} {kind}' for kind, count in sieve.masked.most_common())}"
     return {
-        "note": f"{len(examples)} rows: {len(train)} to train, {len(dev)} kept back; {said}",
+        "note": f"{len(examples)} rows: {len(train)} to train{_of_experts(train, said)}, {len(dev)} kept back; {told}",
         "rows": len(examples),
         "train": len(train),
         "dev": len(dev),
+        "by_experts": _count(train, said),
         "dropped": reasons,
         "masked": dict(sieve.masked.most_common()),
         "per_task": dict(sorted(Counter(row.task for row in train).items())),
     }
+
+
+def _made(context: Context) -> list[Example]:
+    """The examples by rule and those of the teacher."""
+    stages = (context.input(stage) / "examples.jsonl" for stage in ("ingest", "synthesize"))
+    return [example for path in stages for example in read_records(path, Example)]
+
+
+def _as_before(kept: list[Example], said: list[Example], held: list[Example]) -> tuple[list[Example], list[Example]]:
+    """The rows to train, and the rows kept back in the round before."""
+    back = {row.id for row in held}
+    train = [row for row in kept if row.id not in back]
+    if said and not _count(train, said):
+        raise FactoryError("Curate drops every row of the feedback.", "Loosen [curate], or see curate/dropped.jsonl.")
+    return train, [row for row in kept if row.id in back]
+
+
+def _count(train: list[Example], said: list[Example]) -> int:
+    ids = {row.id for row in said}
+    return sum(row.id in ids for row in train)
+
+
+def _of_experts(train: list[Example], said: list[Example]) -> str:
+    return f" ({_count(train, said)} of {len(said)} by experts)" if said else ""
 
 
 def _row(context: Context, example: Example) -> Row:
@@ -132,8 +161,10 @@ def _split(kept: list[Example], settings: Curate, seed: int) -> tuple[list[Examp
 
 
 def _watches(context: Context) -> dict[str, str]:
-    """The base, where rows are chosen by what it makes of them."""
+    """The feedback of a round; the base, where rows are chosen by what it makes of them."""
     settings, config = context.config.curate, context.config
+    if context.earlier:
+        return feedback_mark(context) | adapter_mark(context) | {"rounds.replay": str(context.config.rounds.replay)}
     if settings.keep == 1 or settings.keep_by not in NEEDS_BASE:
         return {}
     base = find_base(config.base)

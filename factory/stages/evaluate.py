@@ -1,4 +1,7 @@
-"""evaluate: base, SFT and DPO answer the same frozen items; cheap baselines too; scores with intervals; which is handed on."""
+"""evaluate: base, SFT and DPO answer the same frozen items; cheap baselines too; scores with intervals; which is handed on.
+
+In a round after the first the models of the rounds before it answer the same items, too.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from typing import Any
 
 from factory.answers import answers_of_weights
 from factory.baselines import BASELINES
-from factory.domain import Task
+from factory.domain import FREE, Task
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
 from factory.leaks import LeakIndex
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Prediction, read_records, write_records
+from factory.rounds import adapter_mark, best_adapter, earlier_runs
 from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
 
@@ -25,11 +29,14 @@ def run(context: Context) -> dict[str, Any]:
     train = read_records(context.input("curate") / "train.jsonl", Example)
     dev = [_as_item(context, example) for example in read_records(context.input("curate") / "dev.jsonl", Example)]
     adapters = [name for name in ("sft", "dpo") if (context.input(name) / "adapter").exists()]
+    rounds = list(earlier_runs(context))
     _answer_all(context, items, dev, adapters)
+    for name in rounds:
+        answer_files(context, name, {name: items})
     for name, baseline in BASELINES.items():
         _judge_baseline(context, name, baseline, train, items)
 
-    scores = {name: scores_of(context, name) for name in ["base", *adapters, *BASELINES]}
+    scores = {name: scores_of(context, name) for name in ["base", *rounds, *adapters, *BASELINES]}
     on_dev = {name: scores_of(context, f"{name}.dev") for name in adapters if dev}
     chosen_on = {name: summarize(rows, context.config.evaluate.resamples)["mean"] for name, rows in on_dev.items()}
     best = max(adapters, key=lambda name: (chosen_on[name]["score"], name == "sft")) if chosen_on else "sft"
@@ -73,7 +80,9 @@ def answer_files(context: Context, model: str, files: dict[str, list[EvalItem]])
 def _answered(context: Context, model: str, questions: list[Question]) -> list[Answer]:
     """The model's answers, in order; what it answered in an earlier build of this domain is not asked again."""
     base, quantization = read_json(context.input("sft") / "base.json"), context.config.sft.quantization
-    folder, adapter = Path(base["path"]), context.input(model) / "adapter" if model != "base" else None
+    folder, before = Path(base["path"]), earlier_runs(context)
+    own = context.input(model) / "adapter" if model != "base" else None
+    adapter = best_adapter(before[model]) if model in before else own
     decoding = {"stop": base["stop"], "no_repeat_ngram": context.config.evaluate.no_repeat_ngram}
     kept = answers_of_weights(context.run_dir.parent, folder, adapter, quantization, **decoding)
     found = kept.find(questions)
@@ -115,10 +124,15 @@ def _judge(context: Context, name: str, items: list[EvalItem], answers: list[Ans
     write_records(_path(context, name), rows)
 
 
+def _asked(context: Context, items: list[EvalItem]) -> list[Task]:
+    """The chosen tasks, and the one of free questions where experts promoted some."""
+    return [*context.domain.active(), *([FREE] if any(item.task == FREE.name for item in items) else [])]
+
+
 def _judge_baseline(context: Context, name: str, baseline: Any, train: list[Example], items: list[EvalItem]) -> None:
     """Tasks that are asked in the same words are one to a baseline, as they are to a model."""
     alike: dict[tuple[Any, ...], list[Task]] = defaultdict(list)
-    for task in context.domain.active():
+    for task in _asked(context, items):
         alike[task.template, task.choices, task.separator].append(task)
     answers: dict[str, Answer] = {}
     for tasks in alike.values():
@@ -150,7 +164,8 @@ def _leaks(context: Context, items: list[EvalItem], train: list[Example]) -> lis
 
 def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], best: str) -> dict[str, Any]:
     resamples = context.config.evaluate.resamples
-    rivals = ["base", *BASELINES] + (["sft"] if best != "sft" else [])
+    rounds = list(earlier_runs(context))
+    rivals = ["base", *rounds, *BASELINES] + (["sft"] if best != "sft" else [])
     differences = [
         {"better": "best", "worse": rival, "task": task, **row}
         for rival in rivals
@@ -158,10 +173,12 @@ def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], 
     ]
     tasks = {
         task.name: {"title": task.title, "scorer": task.scorer, "n": sum(item.task == task.name for item in items)}
-        for task in context.domain.active()
+        for task in _asked(context, items)
     }
     return {
         "items": len(items),
+        "eval_version": context.summary("ingest").get("eval_version", 1),
+        "rounds": rounds,
         "eval_digest": context.summary("ingest")["eval_digest"],
         "review": context.summary("ingest").get("review", {}),
         "tasks": {name: task for name, task in tasks.items() if task["n"]},
@@ -176,7 +193,8 @@ def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
     limits = context.config.evaluate.gates
     by_rival = {row["worse"]: row for row in result["differences"] if row["task"] == "mean"}
     gates = []
-    for rivals, name, least in ((limits.above, "above", 0.0), (limits.not_below, "not below", -limits.margin)):
+    not_below = [*limits.not_below, *result["rounds"][-1:]]
+    for rivals, name, least in ((limits.above, "above", 0.0), (not_below, "not below", -limits.margin)):
         for rival in rivals:
             row = by_rival.get(rival)
             detail = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]" if row else "not scored"
@@ -192,5 +210,10 @@ def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 STAGE = Stage(
-    "evaluate", run, reads=("ingest", "curate", "sft", "dpo"), settings=("evaluate",), watches=code_parts, version=4
+    "evaluate",
+    run,
+    reads=("ingest", "curate", "sft", "dpo"),
+    settings=("evaluate",),
+    watches=lambda context: code_parts(context) | adapter_mark(context),
+    version=5,
 )

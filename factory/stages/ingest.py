@@ -6,11 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from factory.domain import Domain
+from factory.domain import FREE, Domain
 from factory.errors import FactoryError
 from factory.files import digest
 from factory.records import Document, EvalItem, Passage, write_records
 from factory.stage import Context, Stage, code_parts, tree_parts
+from factory.versions import marks, promoted
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def run(context: Context) -> dict[str, Any]:
         "examples": dict(sorted(per_task.items())),
         "eval_items": dict(sorted(Counter(item.task for item in items).items())),
         "review": _review(items),
+        "eval_version": context.evals,
         "eval_digest": digest([[item.id, item.prompt, item.references, item.scorer] for item in items]),
         "licenses": sorted({document.license for document in documents if document.license}),
     }
@@ -58,6 +60,7 @@ def _documents(domain: Domain, source: Path | None) -> list[Document]:
 
 def _items(domain: Domain, passages: list[Passage], active: set[str], context: Context) -> list[EvalItem]:
     items = [item for item in domain.eval_items(passages, context.source) if item.task in active]
+    items += [item for item in promoted(domain.folder, context.evals) if item.task in active | {FREE.name}]
     if not items:
         raise FactoryError("The eval set is empty for the chosen tasks.", f"Add items to {domain.folder / 'evals'}.")
     _refuse_repeated([item.id for item in items], "eval items", f"Ids must be unique: see {domain.folder / 'evals'}.")
@@ -91,7 +94,9 @@ def _watches(context: Context) -> dict[str, str]:
     """The domain's code and data, and the source's files (their names too)."""
     folder = context.domain.folder
     parts = code_parts(context)
-    parts |= tree_parts("evals", folder / "evals") | {"data": digest(tree_parts("data", folder / "data"))}
+    evals = tree_parts("evals", folder / "evals")
+    parts |= {name: mark for name, mark in evals.items() if not name.startswith("evals versions/")}
+    parts |= marks(folder, context.evals) | {"data": digest(tree_parts("data", folder / "data"))}
     if context.source is not None and context.source.exists():
         parts["source"] = digest(tree_parts("source", context.source))
     return parts

@@ -1,9 +1,15 @@
-"""prefer: the specialist answers its own training questions; a wrong answer beside the right reference makes a pair."""
+"""prefer: the specialist answers its own training questions; a wrong answer beside the right reference makes a pair.
+
+In a round after the first the pairs of experts come with them; `prefer.weights` says how much of each source is taken.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +17,14 @@ from factory.errors import FactoryError
 from factory.files import read_json
 from factory.generate import Question, answer
 from factory.judge import judge
+from factory.kinds import Short
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import Example, Preference, read_records, write_records
+from factory.rounds import expert, feedback_mark
+from factory.selection import in_turn
 from factory.stage import Context, Stage, code_parts
-from factory.teacher import limits_of, open_teacher
+from factory.teacher import Ask, Teacher, limits_of, open_teacher
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -24,7 +33,7 @@ def run(context: Context) -> dict[str, Any]:
         raise FactoryError(
             "prefer.samples above 1 needs a temperature.", "All samples would be the same: prefer.temperature=0.7"
         )
-    examples = _spread(read_records(context.input("curate") / "train.jsonl", Example), settings.max_prompts)
+    examples = in_turn(read_records(context.input("curate") / "train.jsonl", Example), settings.max_prompts)
     answers = _sampled(context, examples)
     found = [_pair(context, example, texts) for example, texts in zip(examples, answers, strict=True)]
     pairs = [pair for pair in found if isinstance(pair, Preference)]
@@ -33,6 +42,11 @@ def run(context: Context) -> dict[str, Any]:
     if settings.judge == "teacher":
         pairs = _agreed(context, pairs)
         left_out["the teacher does not agree"] = wrong - len(pairs)
+    sources = {"own": pairs, "expert": expert(context, Preference)}
+    if settings.weights.teacher:
+        sources["teacher"] = _rewritten(context, [pair for pair in found if isinstance(pair, Preference)])
+    mixed = {name: weighted(found, getattr(settings.weights, name)) for name, found in sources.items()}
+    pairs = [pair for found in mixed.values() for pair in found]
     write_records(context.out / "pairs.jsonl", pairs)
     chosen, rejected = (
         [len(answer[0]["content"]) for answer in side]
@@ -41,11 +55,12 @@ def run(context: Context) -> dict[str, Any]:
     count = max(1, len(pairs))
     longer = sum(a > b for a, b in zip(chosen, rejected, strict=True)) / count
     return {
-        "note": f"{len(examples)} questions asked, {len(pairs)} pairs; "
+        "note": f"{len(examples)} questions asked, {len(pairs)} pairs{_by_experts(len(mixed['expert']))}; "
         f"the chosen answer is the longer one in {longer:.0%} ({sum(chosen) / count:.0f} letters against {sum(rejected) / count:.0f})",
         "asked": len(examples),
         "wrong": wrong,
         "pairs": len(pairs),
+        "sources": {name: len(found) for name, found in mixed.items()},
         "left_out": dict(left_out),
         "chosen_chars": round(sum(chosen) / count, 1),
         "rejected_chars": round(sum(rejected) / count, 1),
@@ -55,11 +70,13 @@ def run(context: Context) -> dict[str, Any]:
 
 def _sampled(context: Context, examples: list[Example]) -> list[list[str]]:
     """`prefer.samples` answers of the SFT adapter to each example's question."""
-    settings, tasks = context.config.prefer, {task.name: task for task in context.domain.tasks()}
+    settings, domain = context.config.prefer, context.domain
     base = read_json(context.input("sft") / "base.json")
     adapter = context.input("sft") / "adapter"
     model, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
-    questions = [Question(example.prompt, tasks[example.task]) for example in examples for _ in range(settings.samples)]
+    questions = [
+        Question(example.prompt, domain.task(example.task)) for example in examples for _ in range(settings.samples)
+    ]
     answers = answer(
         model,
         tokenizer,
@@ -75,17 +92,17 @@ def _sampled(context: Context, examples: list[Example]) -> list[list[str]]:
     return [texts[start : start + settings.samples] for start in range(0, len(texts), settings.samples)]
 
 
-def _spread(examples: list[Example], most: int) -> list[Example]:
-    """At most `most` examples, in turn from each task, by hash of the id."""
-    by_task: dict[str, list[Example]] = defaultdict(list)
-    for example in sorted(examples, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
-        by_task[example.task].append(example)
-    chosen: list[Example] = []
-    while len(chosen) < most and any(by_task.values()):
-        for name in sorted(by_task):
-            if by_task[name] and len(chosen) < most:
-                chosen.append(by_task[name].pop(0))
-    return chosen
+def weighted(pairs: Sequence[Preference], weight: float) -> list[Preference]:
+    """Every pair as often as the whole part of `weight` says, and its other part of them, by hash, once more."""
+    times = int(weight)
+    more = sorted(pairs, key=lambda pair: hashlib.sha256(pair.id.encode()).digest())[
+        : round((weight - times) * len(pairs))
+    ]
+    return [*(list(pairs) * times), *more]
+
+
+def _by_experts(count: int) -> str:
+    return f" ({count} of them by experts)" if count else ""
 
 
 def _pair(context: Context, example: Example, texts: list[str]) -> Preference | str:
@@ -111,16 +128,38 @@ def _pair(context: Context, example: Example, texts: list[str]) -> Preference | 
 
 def _agreed(context: Context, pairs: list[Preference]) -> list[Preference]:
     """Those pairs whose chosen answer the teacher prefers, too, in either order."""
-    settings = context.config.synthesize
-    if not settings.teacher:
-        raise FactoryError(
-            "prefer.judge = 'teacher' needs a teacher.",
-            "Name one: [synthesize] teacher = ADDRESS, or take judge = 'scorer'.",
-        )
     rows = [(pair.prompt[-1]["content"], pair.chosen[0]["content"], pair.rejected[0]["content"]) for pair in pairs]
-    with open_teacher(settings.teacher, settings.model, limits_of(settings)) as teacher:
+    with _teacher(context, "prefer.judge = 'teacher'", "take judge = 'scorer'") as teacher:
         verdicts = judge(teacher, rows, context.config.language, Progress(context.say, "judge", 2 * len(rows)))
     return [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict == "first"]
+
+
+def _rewritten(context: Context, pairs: list[Preference]) -> list[Preference]:
+    """The teacher's own answers over the rejected ones, where the scorer finds them better by `margin`.
+
+    Not of tasks with labels: there the right label is the better answer already.
+    """
+    asked = [pair for pair in pairs if not context.domain.task(pair.task).choices]
+    with _teacher(context, "prefer.weights.teacher", "set it to 0") as teacher:
+        asks = [Ask(pair.prompt, Short, max_tokens=400, temperature=0.0) for pair in asked]
+        answers = teacher.all(asks, Progress(context.say, "teacher answers", len(asks)))
+    better: list[Preference] = []
+    for pair, said in zip(asked, answers, strict=True):
+        text = str(getattr(said, "answer", "")).strip()
+        scorer = context.domain.scorer(context.domain.task(pair.task).scorer)
+        score = scorer(text, [pair.chosen[0]["content"]], pair.prompt[-1]["content"]) if text else 0.0
+        if score - float(pair.provenance["score"]) >= context.config.prefer.margin:
+            known = {**pair.provenance, "kind": "teacher answer", "teacher": teacher.model}
+            chosen = [{"role": "assistant", "content": text}]
+            better.append(replace(pair, id=f"{pair.id}/teacher", chosen=chosen, provenance=known))
+    return better
+
+
+def _teacher(context: Context, wanted_by: str, or_else: str) -> AbstractContextManager[Teacher]:
+    settings = context.config.synthesize
+    if not settings.teacher:
+        raise FactoryError(f"{wanted_by} needs a teacher.", f"Name one: [synthesize] teacher = ADDRESS, or {or_else}.")
+    return open_teacher(settings.teacher, settings.model, limits_of(settings))
 
 
 STAGE = Stage(
@@ -128,6 +167,6 @@ STAGE = Stage(
     run,
     reads=("curate", "sft"),
     settings=("prefer", "synthesize.teacher", "synthesize.model", "evaluate.batch", "evaluate.no_repeat_ngram"),
-    watches=code_parts,
-    version=3,  # several samples, a second judge
+    watches=lambda context: code_parts(context) | feedback_mark(context),
+    version=4,  # sources by weights
 )

@@ -16,6 +16,7 @@ from typing import Any
 from factory.budgets import exports, marks, picture
 from factory.files import read_json, read_text, templates, write_json, write_text
 from factory.records import read_rows
+from factory.rounds import FEEDBACK
 from factory.stage import Context, Stage, manifest
 
 Row = dict[str, Any]
@@ -52,6 +53,12 @@ SENTENCES = {
         "交付的是 {best}；没有开发集，因此没有作选择。",
     ),
     "only": ("Handed on: the {best}, the only one trained.", "交付的是 {best}，也是唯一训练出的适配器。"),
+    "round_above": ("{name} is clearly better than {before}: {by}.", "{name}明显优于{before}：{by}。"),
+    "round_unclear": (
+        "{name} is neither clearly better nor clearly worse than {before}: {by}.",
+        "{name}与{before}没有明显差别：{by}。",
+    ),
+    "round_below": ("{name} is clearly worse than {before}: {by}.", "{name}明显不如{before}：{by}。"),
     "chosen": (
         "Handed on: the {best}, chosen by its score on {n} dev rows kept back from training, not on the eval set.",
         "交付的是 {best}，依据训练时留出的 {n} 条开发集得分选出，没有用评测集来挑选。",
@@ -80,7 +87,11 @@ def tell(scores: Row, dpo: Row, zh: bool) -> Row:
     base = versus.get(("base", "mean"))
     first = _say(f"base_{base['side']}", zh, by=_by(base, zh)) if base else _say("base_unknown", zh)
     verdict = ("" if zh else " ").join([first, *_against_cheap(cheap, zh)])
-    facts = [*_by_task(scores["tasks"], versus, zh), *_about_dpo(scores, dpo, versus, zh)]
+    facts = [
+        *_by_round(scores["rounds"], versus, zh),
+        *_by_task(scores["tasks"], versus, zh),
+        *_about_dpo(scores, dpo, versus, zh),
+    ]
     passed = all(gate["passed"] for gate in scores["gates"])
     fine = passed and all(row["side"] == "above" for row in cheap.values())
     good = base is not None and base["side"] == "above" and scores["leak_free"]
@@ -106,6 +117,9 @@ def _say(key: str, zh: bool, **values: Any) -> str:
 
 
 def _name(model: str, zh: bool) -> str:
+    if model.startswith("round"):
+        number = model.removeprefix("round")
+        return f"第 {number} 轮" if zh else f"Round {number}"
     return NAMES.get(model, (model, model))[zh]
 
 
@@ -121,6 +135,13 @@ def _against_cheap(cheap: dict[str, Row], zh: bool) -> Iterable[str]:
             chinese = "、".join(f"{name}（{by}）" for name, by in beside.items())
             text = chinese if zh else " and ".join(f"the {name.lower()} ({by})" for name, by in beside.items())
             yield _say(f"cheap_{where}", zh, names=text)
+
+
+def _by_round(rounds: Sequence[str], versus: dict[tuple[str, str], Row], zh: bool) -> Iterable[str]:
+    for name in reversed(rounds):
+        if row := versus.get((name, "mean")):
+            now, before = _name(f"round{len(rounds) + 1}", zh), _name(name, zh)
+            yield _say(f"round_{row['side']}", zh, name=now, before=before, by=_by(row, zh))
 
 
 def _by_task(tasks: Row, versus: dict[tuple[str, str], Row], zh: bool) -> Iterable[str]:
@@ -164,7 +185,9 @@ def gather(context: Context, scores: Row) -> Row:
         "review": scores.get("review", {}),
         "names": {model: _name(model, zh) for model in (*NAMES, *scores["models"])},
         "models": [name for name in {**NAMES, **scores["models"]} if name in scores["models"] and name != "best"],
-        "versus": against(scores), "detectable": against(scores).get(("base", "mean"), {}).get("detectable"), "data": data(context), "curves": curves(context), "made": made,
+        "rounds": against_rounds(scores, zh), "feedback": feedback(context), "versus": against(scores),
+        "detectable": against(scores).get(("base", "mean"), {}).get("detectable"),
+        "data": data(context), "curves": curves(context), "made": made,
         "sft": {"base": config.base} | context.summary("sft"), "prefer": context.summary("prefer"),
         "dpo": context.summary("dpo"), "skipped": reason(context.summary("dpo")),
         "answers": answers(context.input("evaluate") / "predictions", scores),
@@ -172,6 +195,30 @@ def gather(context: Context, scores: Row) -> Row:
         "packages": {name: version for one in made.values() for name, version in one["packages"].items()},
         "exports": exports(context.run_dir), "budget": picture(exports(context.run_dir), ticks),
     }  # fmt: skip
+
+
+def against_rounds(scores: Row, zh: bool) -> list[Row]:
+    """The base and every round with its scores, and by how much this round differs; empty in a first round."""
+    if not scores["rounds"]:
+        return []
+    versus = against(scores)
+    rows = [
+        {
+            "name": _name(name, zh),
+            "scores": scores["models"][name],
+            "versus": {task: d for (worse, task), d in versus.items() if worse == name},
+        }
+        for name in ("base", *scores["rounds"])
+    ]
+    return [*rows, {"name": _name(f"round{len(rows)}", zh), "scores": scores["models"]["best"], "versus": {}}]
+
+
+def feedback(context: Context) -> Row:
+    """What experts gave to this round; empty in a first round."""
+    if not context.earlier:
+        return {}
+    known: Row = read_json(context.run_dir / FEEDBACK / "summary.json")
+    return known | {"trained": context.summary("curate")["by_experts"], "sources": context.summary("prefer")["sources"]}
 
 
 def _machine(known: Row) -> str:

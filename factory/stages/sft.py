@@ -1,4 +1,4 @@
-"""sft: supervised fine-tuning of a LoRA adapter on the curated examples, by TRL's SFTTrainer."""
+"""sft: supervised fine-tuning of a LoRA adapter on the curated examples, by TRL's SFTTrainer; in a round, of the last one's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from factory.files import write_json
 from factory.hardware import inspect_machine
-from factory.models import base_folder, find_base, load_base, quiet_libraries
+from factory.models import add_adapter, base_folder, find_base, load_base, quiet_libraries
 from factory.plan import plan_sft, require_fit, work_of
 from factory.records import Example, read_records
+from factory.rounds import adapter_mark, best_adapter, check_base
 from factory.stage import Context, Stage
 from factory.training import (
     fit,
@@ -23,6 +24,8 @@ from factory.training import (
 
 def run(context: Context) -> dict[str, Any]:
     settings = context.config.sft
+    if context.earlier:
+        check_base(context)
     quiet_libraries()
     machine = inspect_machine()
     examples = read_records(context.input("curate") / "train.jsonl", Example)
@@ -43,17 +46,23 @@ def run(context: Context) -> dict[str, Any]:
     disable_progress_bars()
     project_labelled_positions_only()
     model, tokenizer = load_base(folder, settings.quantization, machine)
+    if context.earlier:
+        model = add_adapter(model, best_adapter(context.earlier), trainable=True)
     epochs = passes(settings.epochs, len(examples))
     order = row_order(work.lengths, settings.batch, epochs, context.config.seed)
     rows = Dataset.from_list(
         [{"prompt": examples[row].prompt, "completion": examples[row].completion} for row in order]
     )
-    lora = LoraConfig(
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
+    lora = (
+        None
+        if context.earlier
+        else LoraConfig(
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
     )
     config = trainer_config(
         SFTConfig,
@@ -91,7 +100,8 @@ def run(context: Context) -> dict[str, Any]:
 
 def _watches(context: Context) -> dict[str, str]:
     base = find_base(context.config.base)
-    return {"base weights": base.sha256 or base.id or base.name, "base template": base.chat_template}
+    known = {"base weights": base.sha256 or base.id or base.name, "base template": base.chat_template}
+    return known | adapter_mark(context)
 
 
 STAGE = Stage("sft", run, reads=("curate",), settings=("base", "sft"), watches=_watches)

@@ -1,18 +1,15 @@
 """A small specialist model in the browser, beside its own base. Start it with: python app.py [--port 7860]
 
-Everything stays on this machine: the page listens on 127.0.0.1 only and asks nothing of the network.
+Everything stays on this machine: the page listens on 127.0.0.1 unless told otherwise and asks nothing of the network.
 """
 
 from __future__ import annotations
 
 import argparse
 import html
-import json
 import os
 import socket
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,280 +17,106 @@ os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", TRANSFOR
 os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
 
 import gradio as gr
-from engine import MAX_NEW_TOKENS, Engine, Message, TooLong
-from review import Reviews, review_tab
+from api import add_api
+from desk import AT_ONCE, Desk, notice, told
+from gate import Gate, Guard
+from guard import LOOPBACK, REVIEWER, SHORTEST, USER, Passwords
+from page_ask import Ask
+from page_compare import Compare
+from page_feedback import Feedback
+from review import Reviews, review_page
 from scoreboard import scoreboard
-from search import Passage, Passages
+from service import Service
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
-from words import WORDS
+from store import StoreError
+from words import Words
 
-MOST_CHARACTERS = 4000
-MOST_STARTERS = 8
-MOST_WAITING = 16
-CLOSED = ("/upload", "/info", "/openapi.json", "/component_server")  # paths that this page never uses
 HERE = Path(__file__).resolve().parent
-Turn = dict[str, str]  # question, asked (the question in its task's words), specialist, base
+REMEMBER = """() => {
+  const lang = document.documentElement.lang.startsWith('zh') ? 'en' : 'zh';
+  document.cookie = `lang=${lang}; path=/; max-age=31536000; samesite=lax`;
+  document.documentElement.lang = lang == 'zh' ? 'zh-CN' : 'en';
+}"""
 
 
-@dataclass
-class Job:
-    """A question that is being answered, at most one for each browser tab."""
-
-    turn: Turn
-    turns: list[Turn]  # the conversation with this turn at its end
-    note: str = ""  # shown until the answer is there, and after it
-    taken: bool = False
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
-class Demo:
-    """What the page shows and what its buttons do. The server keeps the conversation; the browser only shows it."""
-
-    def __init__(self, folder: Path, reviews: Path | None = None) -> None:
-        self.app: dict[str, Any] = _read(folder / "app.json")
-        self.scores: dict[str, Any] = _read(folder / "scoreboard.json")
-        self.words = WORDS[self.app["language"]]
-        self.passages = Passages(folder / "passages.jsonl")
-        self.kinds = kinds(self.app["tasks"], bool(self.passages.rows))
-        items = folder / "items.json"
-        self.reviews = Reviews(items, reviews) if reviews and items.exists() else None
-        self.engine = Engine(folder, self.app["stop"], self.app["no_repeat_ngram"])
-        self.jobs: dict[str, Job] = {}
-
-    def accept(self, text: str, kind: str, compare: bool, turns: list[Turn], request: gr.Request) -> list[Any]:
-        """Take the question and show it at once, or say why not: box, notice, turns, specialist, base, source."""
-        text = (text or "").strip()
-        busy = self.words["busy"] if _session(request) in self.jobs else ""
-        refusal = busy or self.loading() or ("" if text else self.words["empty"])
-        reading = bool(self.kinds.get(kind, {}).get("about")) and not refusal
-        passage = self.passages.nearest(text[:MOST_CHARACTERS]) if reading else None
-        if reading and passage is None:
-            refusal = self.words["no_source"]
-        if refusal:
-            return [gr.skip(), notice(refusal), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
-        cut = self.words["cut"].format(most=MOST_CHARACTERS) if len(text) > MOST_CHARACTERS else ""
-        text = text[:MOST_CHARACTERS]
-        asked = self.worded(text, kind, passage)
-        turn = {"question": text, "asked": asked, "specialist": ""} | ({"base": ""} if compare else {})
-        turns = [*turns, turn]
-        self.jobs[_session(request)] = Job(turn, turns, cut)
-        box = gr.Textbox("", submit_btn=False, stop_btn=self.words["stop"])
-        return [box, notice(cut), turns, *self.columns(turns), source(passage, self.words)]
-
-    def worded(self, text: str, kind: str, passage: Passage | None) -> str:
-        """The question in the words that training used for its kind, with the passage that was looked up."""
-        if kind not in self.kinds:
-            return text
-        task = self.kinds[kind]
-        about = task["about"].format(passage=passage["text"], question=text) if passage else text
-        return str(task["template"].format(input=about))
-
-    def answer(self, follow: bool, request: gr.Request) -> Iterator[list[Any]]:
-        """Stream the specialist's answer, then the base's: notice, turns, specialist, base."""
-        job = self.jobs.get(_session(request))
-        if job is None or job.taken:
-            yield [gr.skip()] * 4
-            return
-        job.taken, told = True, ""
-        try:
-            for who in ("specialist", "base"):
-                for text, ended in self.ask(job, who, follow) if who in job.turn else ():
-                    job.turn[who] = text
-                    told = self.words["ceiling"].format(most=MAX_NEW_TOKENS) if ended else told
-                    yield [gr.skip(), gr.skip(), *self.columns(job.turns)]
-        except TooLong:
-            told = self.words["too_long"]
-        except Exception as error:  # whatever torch says, the page goes on
-            told = self.words["error"].format(error=error)
-        told = self.words["stopped"] if job.stop.is_set() else told
-        self.close(job)
-        yield [notice(f"{job.note} {told}".strip()), job.turns, *self.columns(job.turns)]
-
-    def ask(self, job: Job, who: str, follow: bool) -> Iterator[tuple[str, bool]]:
-        messages = self.messages(job.turn, job.turns[:-1] if follow else [], who)
-        return self.engine.stream(messages, who == "specialist", job.stop)
-
-    def close(self, job: Job) -> None:
-        """Say so where there is no answer; a base that was stopped before its first word was not asked."""
-        if job.stop.is_set() and not job.turn.get("base"):
-            job.turn.pop("base", None)
-        job.turn.update({key: self.words["no_answer"] for key, text in job.turn.items() if not text})
-
-    def finish(self, request: gr.Request) -> Any:
-        self.jobs.pop(_session(request), None)
-        return gr.Textbox(submit_btn=self.words["send"], stop_btn=False)
-
-    def stop(self, request: gr.Request) -> None:
-        if job := self.jobs.get(_session(request)):
-            job.stop.set()
-
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed: nobody waits for the answer."""
-        self.stop(request)
-        self.jobs.pop(_session(request), None)
-
-    def clear(self, request: gr.Request) -> list[Any]:
-        if _session(request) in self.jobs:
-            return [notice(self.words["busy"]), gr.skip(), gr.skip(), gr.skip(), gr.skip()]
-        return [notice(""), [], [], [], ""]
-
-    def messages(self, turn: Turn, before: list[Turn], who: str) -> list[Message]:
-        """What the model is asked: the system prompt, earlier turns of the same model, the question."""
-        told = [{"role": "system", "content": self.app["system_prompt"]}] if self.app["system_prompt"] else []
-        for old in before:
-            if who in old:
-                told += [{"role": "user", "content": old["asked"]}, {"role": "assistant", "content": old[who]}]
-        return [*told, {"role": "user", "content": turn["asked"]}]
-
-    def columns(self, turns: list[Turn]) -> list[list[Message]]:
-        """The turns as the two chat columns show them: escaped, for a Chatbot lets harmless HTML through."""
-        shown: list[list[Message]] = [[], []]
-        for column, who in zip(shown, ("specialist", "base"), strict=True):
-            for turn in turns:
-                column.append({"role": "user", "content": html.escape(turn["question"])})
-                told = turn.get(who, self.words["not_asked"]) or self.words["waiting"]
-                column.append({"role": "assistant", "content": html.escape(told)})
-        return shown
-
-    def loading(self) -> str:
-        """Why no question can be asked yet; empty when the model is ready."""
-        if self.engine.error:
-            return self.words["failed"].format(error=self.engine.error)
-        return "" if self.engine.ready.is_set() else self.words["loading"]
-
-    def status(self) -> tuple[str, gr.Timer, Any]:
-        """The line about the model, the timer that asks for it, and the notice: both end with the loading."""
-        told = self.loading()
-        kind = "failed" if self.engine.error else "loading" if told else "ready"
-        line = f'<p class="status {kind}" role="status">{html.escape(told or self.words["ready"])}</p>'
-        return line, gr.Timer(active=kind == "loading"), gr.skip() if kind == "loading" else notice("")
-
-
-def kinds(tasks: list[dict[str, str]], documents: bool) -> dict[str, dict[str, str]]:
-    """The kinds of question by name; of those that are asked in the same words the first; questions about a passage lead."""
-    found = {(task["template"], task["about"]): task for task in reversed(tasks) if documents or not task["about"]}
-    chosen = [task for task in tasks if task in found.values()]
-    return {task["name"]: task for task in sorted(chosen, key=lambda task: "{question}" not in task["about"])}
-
-
-def notice(text: str) -> str:
-    """A line above the question box; the style sheet hides it when there is nothing to say."""
-    return f'<p class="notice" role="alert">{html.escape(text)}</p>' if text else ""
-
-
-def source(passage: Passage | None, words: dict[str, str]) -> str:
-    """The passage that an answer was read from, folded; empty where none was looked up."""
-    if passage is None:
-        return ""
-    where = html.escape(words["source"].format(where=passage["where"]))
-    return f"<details open><summary>{where}</summary><div>{html.escape(passage['text'])}</div></details>"
-
-
-def build(demo: Demo) -> gr.Blocks:
-    """Lay out the page."""
-    app, words = demo.app, demo.words
+def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
+    """Lay out the page: the head, a tab for each thing to do, and the line that says what the model is not."""
+    app = desk.service.app
     with gr.Blocks(title=app["title"], analytics_enabled=False, fill_width=False) as page:
-        gr.HTML(
-            f"<h1>{html.escape(app['title'])}</h1><p>{html.escape(app['subtitle'])}</p>", elem_id="head", padding=False
-        )
-        status = gr.HTML(demo.status()[0], elem_id="status", padding=False)
+        with gr.Row(elem_id="head"):
+            gr.HTML(
+                f"<h1>{html.escape(app['title'])}</h1><p>{html.escape(app['subtitle'])}</p>",
+                padding=False,
+                elem_id="title",
+            )
+            language = desk.say(gr.Button, {"value": "other"}, size="sm", min_width=70, scale=0, elem_id="language")
+        status = gr.HTML(elem_id="status", padding=False)
         timer = gr.Timer(1)
         with gr.Tabs():
-            with gr.Tab(words["chat"]):
-                told = _chat(demo)
-            with gr.Tab(words["scoreboard"]):
-                gr.HTML(scoreboard(demo.scores, words), elem_id="scores", padding=False)
-            if demo.reviews:
-                with gr.Tab(words["review"]):
-                    review_tab(page, demo.reviews, words)
-        gr.HTML(f"<p>{html.escape(app['disclaimer'] or words['disclaimer'])}</p>", elem_id="disclaimer", padding=False)
-        quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
-        timer.tick(demo.status, outputs=[status, timer, told], queue=False, **quiet)
-        page.load(demo.status, outputs=[status, timer, told], queue=False, **quiet)
-        page.unload(demo.leave)
-    return page.queue(max_size=MOST_WAITING, api_open=False, default_concurrency_limit=1)
+            with desk.say(gr.Tab, {"label": "ask"}):
+                ask = Ask(desk)
+            with desk.say(gr.Tab, {"label": "compare"}):
+                compare = Compare(desk)
+            with desk.say(gr.Tab, {"label": "scoreboard"}):
+                desk.say(
+                    gr.HTML,
+                    {"value": lambda words: scoreboard(desk.service.scores, words)},
+                    elem_id="scores",
+                    padding=False,
+                )
+            with desk.say(gr.Tab, {"label": "report"}):
+                desk.say(
+                    gr.HTML, {"value": lambda words: report(desk.gate.report, words)}, elem_id="report", padding=False
+                )
+            private = [desk.say(gr.Tab, {"label": "feedback"}, visible=False)]
+            with private[0]:
+                feedback = Feedback(desk)
+            if reviews and reviews.items:
+                private.append(desk.say(gr.Tab, {"label": "review"}, visible=False))
+                with private[1]:
+                    review_page(page, desk, reviews)
+        desk.say(gr.HTML, {"value": lambda words: disclaimer(app, words)}, elem_id="disclaimer", padding=False)
+
+        def state(request: gr.Request) -> list[Any]:
+            return show_state(desk, request)
+
+        def welcome(request: gr.Request) -> list[Any]:
+            seen = desk.session(request).reviewer
+            return [*desk.speak(request), *state(request), *(gr.Tab(visible=seen) for _ in private)]
+
+        spoken, loading = desk.spoken(), [status, timer, ask.notice]
+        page.load(welcome, None, [*spoken, *loading, *private], **AT_ONCE)
+        private[0].select(feedback.again, feedback.wanted, feedback.listed, **AT_ONCE)
+        timer.tick(state, None, loading, **AT_ONCE)
+        language.click(desk.speak, None, spoken, js=REMEMBER, **AT_ONCE).then(state, None, loading, **AT_ONCE).then(
+            ask.suit, ask.kind, ask.box, **AT_ONCE
+        )
+        page.unload(ask.leave)
+        page.unload(compare.leave)
+        add_api(desk)
+    return page.queue(max_size=500, api_open=True, default_concurrency_limit=None)
 
 
-def _chat(demo: Demo) -> gr.HTML:
-    """The chat; returns the line that says what became of a question."""
-    app, words = demo.app, demo.words
-    turns = gr.State([], time_to_live=4 * 3600)
-    with gr.Row(elem_id="answers"):
-        specialist = _column(words["specialist"], words["welcome"], "specialist")
-        base = _column(words["base"].format(name=app["base"]), words["welcome"], "base", visible=False)
-    read = gr.HTML("", elem_id="source", padding=False)
-    line = gr.HTML("", elem_id="notice", padding=False)
-    box = gr.Textbox(
-        show_label=False, placeholder=words["placeholder"], submit_btn=words["send"], lines=1, max_lines=8,
-        autofocus=True, elem_id="question", label=words["placeholder"],
-    )  # fmt: skip
-    starters = _starters(app["starters"][:MOST_STARTERS], words["starters"])
-    with gr.Row(elem_id="options"):
-        choices = [
-            (words["lookup"] if "{question}" in task["about"] else task["title"], name)
-            for name, task in demo.kinds.items()
-        ]
-        first = any("{question}" in task["about"] for task in demo.kinds.values())
-        choices.insert(int(first), (words["free"], ""))
-        usual = choices[0][1]
-        kind = gr.Dropdown(choices, value=usual, label=words["kind"], info=words["kind_info"], visible=len(choices) > 1)
-        with gr.Column(min_width=260):
-            compare = gr.Checkbox(label=words["compare"], elem_id="compare")
-            follow = gr.Checkbox(label=words["follow"], info=words["follow_info"], elem_id="follow")
-    clear = gr.Button(words["clear"], size="sm", elem_id="clear")
-    _wire(demo, turns, specialist, base, line, read, box, starters, usual, kind, compare, follow, clear)
-    return line
+def show_state(desk: Desk, request: gr.Request) -> list[Any]:
+    """The line about the model, the timer that asks for it, and the notice of loading: both end with the loading."""
+    words, why = desk.words(request), desk.service.loading()
+    kind = "failed" if why and why[0] == "failed" else "loading" if why else "ready"
+    line = f'<p class="status {kind}" role="status">{html.escape(told([why], words) if why else words["ready"])}</p>'
+    return [line, gr.Timer(active=kind == "loading"), gr.skip() if kind == "loading" else notice("")]
 
 
-def _column(label: str, welcome: str, name: str, visible: bool = True) -> gr.Chatbot:
-    return gr.Chatbot(
-        label=label, placeholder=welcome, visible=visible, elem_id=name, height="42vh", min_height=260, min_width=300,
-        sanitize_html=True, render_markdown=False, latex_delimiters=[], reasoning_tags=[], allow_file_downloads=False,
-        feedback_options=None, buttons=[], layout="bubble",
-    )  # fmt: skip
+def disclaimer(app: dict[str, Any], words: Words) -> str:
+    return f"<p><b>{html.escape(app['disclaimer'] or words['disclaimer'])}</b> {html.escape(words['not'])}</p>"
 
 
-def _starters(questions: list[str], label: str) -> list[gr.Button]:
-    if not questions:
-        return []
-    gr.HTML(f"<p>{html.escape(label)}</p>", elem_id="starters-label", padding=False)
-    with gr.Row(elem_id="starters"):
-        return [gr.Button(question, size="sm", min_width=120) for question in questions]
-
-
-def _wire(
-    demo: Demo, turns: gr.State, specialist: gr.Chatbot, base: gr.Chatbot, line: gr.HTML, read: gr.HTML, box: gr.Textbox,
-    starters: list[gr.Button], usual: str, kind: gr.Dropdown, compare: gr.Checkbox, follow: gr.Checkbox, clear: gr.Button,
-) -> None:  # fmt: skip
-    quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [line, turns, specialist, base]
-
-    def ask(event: Any, text: Any, task: Any) -> None:
-        taken = event(demo.accept, [text, task, compare, turns], [box, *shown, read], queue=False, **quiet)
-        told = taken.success(demo.answer, follow, shown, concurrency_id="model", **quiet)
-        told.then(demo.finish, None, box, queue=False, **quiet)
-
-    ask(box.submit, box, kind)
-    for button in starters:
-        ask(button.click, button, gr.State(usual))
-    box.stop(demo.stop, queue=False, **quiet)
-    clear.click(demo.clear, None, [*shown, read], queue=False, **quiet)
-    compare.change(lambda on: gr.Chatbot(visible=on), compare, base, queue=False, **quiet)
-
-
-class Closed:
-    """Refuses the paths that this page never uses, uploads first of all."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        path = scope.get("path", "").rstrip("/")
-        if scope["type"] == "http" and path.removeprefix("/gradio_api").startswith(CLOSED):
-            await PlainTextResponse("closed", status_code=403)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+def report(page: Path, words: Words) -> str:
+    """The report of the build in a frame in which no script runs."""
+    if not page.exists():
+        return f"<p>{html.escape(words['report_none'])}</p>"
+    return (
+        f'<p><a href="report" target="_blank" rel="noopener">{html.escape(words["report_open"])}</a></p>'
+        f'<iframe src="report" sandbox="allow-popups" title="{html.escape(words["report"])}" loading="lazy"></iframe>'
+    )
 
 
 def theme(color: str) -> gr.themes.Base:
@@ -303,47 +126,98 @@ def theme(color: str) -> gr.themes.Base:
     return gr.themes.Soft(primary_hue=hue, secondary_hue=hue, neutral_hue="slate", font=fonts, font_mono=fonts[-1:])
 
 
-def free_port(first: int) -> int:
+def free_port(host: str, first: int) -> int:
     """The first free port from `first` on."""
     for port in range(first, min(first + 100, 65536)):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+                probe.bind((host, port))
+            except PermissionError as error:
+                raise SystemExit(
+                    f"Port {port} is not allowed here: {error}. Choose one above 1023 with --port."
+                ) from None
+            except OSError as error:
+                if error.errno not in (98, 48, 10048):  # taken, on Linux, macOS and Windows
+                    raise SystemExit(f"Cannot listen on {host}: {error}. Give an address of this machine.") from None
                 continue
             return port
     raise SystemExit(f"No free port between {first} and {first + 99}: choose another with --port.")
 
 
-def main() -> None:
+def passwords(local: bool) -> Passwords:
+    """From the environment, which forgets them; ends the program where others could come in without one."""
+    user, reviewer = (os.environ.pop(name, "") for name in ("FACTORY_APP_PASSWORD", "FACTORY_APP_REVIEWER_PASSWORD"))
+    if not local and not user:
+        raise SystemExit(
+            "Other machines could reach this page, and it has no password.\n"
+            "Set FACTORY_APP_PASSWORD (and FACTORY_APP_REVIEWER_PASSWORD for those who approve feedback), or use --host 127.0.0.1."
+        )
+    if user == reviewer and user:
+        raise SystemExit(
+            "FACTORY_APP_PASSWORD and FACTORY_APP_REVIEWER_PASSWORD are the same.\nGive reviewers one of their own."
+        )
+    if any(text and len(text) < SHORTEST for text in (user, reviewer)):
+        raise SystemExit(f"A password has fewer than {SHORTEST} characters.\nChoose a longer one.")
+    return Passwords(user, reviewer)
+
+
+def arguments() -> argparse.Namespace:
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # set on Hugging Face Spaces
     parser = argparse.ArgumentParser(description="Ask the specialist in your browser.")
+    parser.add_argument("--host", default=host, help="address to listen on; any but 127.0.0.1 needs a password")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on; the next free one is taken")
+    parser.add_argument(
+        "--share", action="store_true", help="also make a public link through gradio.live; needs a password"
+    )
+    parser.add_argument(
+        "--feedback", type=Path, default=HERE / "feedback.db", help="file that keeps ratings, corrections and votes"
+    )
     parser.add_argument(
         "--reviews", type=Path, help="file for decisions on the test questions: shows the page for them"
     )
-    wanted = parser.parse_args()
-    port = free_port(wanted.port)
-    demo = Demo(HERE, wanted.reviews)
-    demo.engine.start()
-    page = build(demo)
+    return parser.parse_args()
+
+
+def main() -> None:
+    wanted = arguments()
+    local = wanted.host in LOOPBACK and not wanted.share
+    allowed = passwords(local)
+    port = free_port(wanted.host, wanted.port)
+    service = Service(HERE)
+    gate = Gate(allowed, port, service.app["language"], service.app["title"], HERE, local)
+    items = HERE / "items.json"
+    reviews = Reviews(items, wanted.reviews) if wanted.reviews and items.exists() else None
+    desk = Desk(service, wanted.feedback, gate)
+    try:
+        desk.store()
+    except StoreError as error:  # people can ask; what they send is refused until it is mended
+        print(f"Feedback cannot be kept: {error}", file=sys.stderr, flush=True)
+    page = build(desk, reviews)
+    service.start()
     page.launch(
-        server_name="127.0.0.1", server_port=port, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
+        server_name=wanted.host, server_port=port, share=wanted.share, quiet=True, prevent_thread_lock=True, show_error=False,
         footer_links=[], run_history=False, enable_monitoring=False, mcp_server=False, pwa=False, ssr_mode=False,
-        max_file_size=1, max_threads=8, state_session_capacity=64, app_kwargs={"middleware": [Middleware(Closed)]},
-        theme=theme(demo.app["color"]), css_paths=HERE / "style.css",
-        js=f"() => {{ document.documentElement.lang = '{'zh-CN' if demo.app['language'] == 'zh' else 'en'}'; }}",
+        max_file_size=1, max_threads=200, state_session_capacity=1000, app_kwargs={"middleware": [Middleware(Guard, gate=gate)]},
+        theme=theme(service.app["color"]), css_paths=HERE / "style.css", js=_at_first(gate.language),
     )  # fmt: skip
-    print(f"Open http://127.0.0.1:{port} in a browser. Ctrl-C ends it.", flush=True)
+    shown = "127.0.0.1" if wanted.host in ("0.0.0.0", "::", *LOOPBACK) else wanted.host
+    print(f"Open http://{shown}:{port} in a browser. Ctrl-C ends it.", flush=True)
+    if wanted.share:
+        print(f"Public link: {page.share_url}", flush=True)
+    if not allowed.has(REVIEWER) and allowed.has(USER):
+        print("Nobody can approve feedback: FACTORY_APP_REVIEWER_PASSWORD is not set.", flush=True)
     page.block_thread()
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _session(request: gr.Request) -> str:
-    return request.session_hash or ""
+def _at_first(usual: str) -> str:
+    """Script of the page's start: the language that the browser remembers, else the domain's; a chat that keys can scroll."""
+    return f"""() => {{
+  const kept = (document.cookie.match(/(?:^|; )lang=(en|zh)/) || [])[1] || '{usual}';
+  document.documentElement.lang = kept == 'zh' ? 'zh-CN' : 'en';
+  const reach = () => document.querySelectorAll('#chat .bubble-wrap:not([tabindex])').forEach(part => {{ part.tabIndex = 0; }});
+  new MutationObserver(reach).observe(document.body, {{ childList: true, subtree: true }});
+}}"""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import llama
+from labels import weigh
 
 MAX_NEW_TOKENS = 256  # as in evaluation
 MAX_CONTEXT = 8192  # tokens of question and answer together, even where the model would take more
@@ -37,16 +39,21 @@ class Engine:
     def start(self) -> None:
         threading.Thread(target=self._load, daemon=True).start()
 
-    def stream(self, messages: list[Message], specialist: bool, stop: threading.Event) -> Iterator[tuple[str, bool]]:
-        """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises TooLong."""
+    def stream(
+        self, messages: list[Message], specialist: bool, stop: threading.Event, temperature: float = 0.0
+    ) -> Iterator[tuple[str, bool]]:
+        """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises TooLong.
+
+        At temperature 0 greedy, as the models were scored; above it another answer is drawn each time.
+        """
         if self._llama:
-            yield from self._from_llama(self._llama, messages, specialist, stop)
+            yield from self._from_llama(self._llama, messages, specialist, stop, temperature)
             return
         from transformers import TextIteratorStreamer
 
         inputs = self._encode(messages)
         streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        outcome: dict[str, Any] = {}
+        outcome: dict[str, Any] = {"temperature": temperature}
         work = (inputs, specialist, stop, streamer, outcome)
         threading.Thread(target=self._generate, args=work, daemon=True).start()
         text = ""
@@ -62,19 +69,30 @@ class Engine:
         yield self._before_stop(text).strip(), outcome.get("tokens", 0) >= MAX_NEW_TOKENS
 
     def _from_llama(
-        self, model: llama.Llama, messages: list[Message], specialist: bool, stop: threading.Event
+        self, model: llama.Llama, messages: list[Message], specialist: bool, stop: threading.Event, temperature: float
     ) -> Iterator[tuple[str, bool]]:
         """The same from llama.cpp; the oldest turns are dropped until it fits."""
         system, turns = _split(messages)
         while True:
             try:
                 with self._lock:
-                    yield from model.stream(system + turns, specialist, stop, MAX_NEW_TOKENS)
+                    yield from model.stream(system + turns, specialist, stop, MAX_NEW_TOKENS, temperature)
                 return
             except llama.Full:
                 if len(turns) <= 1:
                     raise TooLong from None
                 turns = turns[2:]
+
+    @property
+    def weighs(self) -> bool:
+        """Whether labels can be weighed: llama.cpp answers, it does not."""
+        return self._llama is None
+
+    def weigh(self, messages: list[Message], choices: list[str]) -> list[float]:
+        """The specialist's share of probability for each of a task's labels; raises TooLong."""
+        inputs = self._encode(messages)
+        with self._lock:
+            return weigh(self._model, self._tokenizer, inputs["input_ids"], choices, self._ends()[0])
 
     def _load(self) -> None:
         try:
@@ -97,8 +115,9 @@ class Engine:
             model = PeftModel.from_pretrained(model, str(self.folder / "adapter"))
             self._model = model.to("cuda" if gpu else "cpu").eval()
             self.ready.set()
-        except Exception as error:  # shown in the page: there is nobody else to catch it in this thread
+        except Exception as error:  # the page says that it failed, this screen says why
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            print(f"while loading the model: {self.error}", file=sys.stderr, flush=True)
 
     def _encode(self, messages: list[Message]) -> dict[str, Any]:
         """Token ids of the chat; the oldest turns are dropped until it fits."""
@@ -125,22 +144,22 @@ class Engine:
             adapter = nullcontext() if specialist else self._model.disable_adapter()
             with self._lock, adapter, torch.inference_mode():
                 if not stop.is_set():
-                    ids = self._model.generate(**inputs, streamer=streamer, **self._decoding(stop))
+                    decoding = self._decoding(stop, outcome["temperature"])
+                    ids = self._model.generate(**inputs, streamer=streamer, **decoding)
                     outcome["tokens"] = 0 if stop.is_set() else ids.shape[1] - inputs["input_ids"].shape[1]
         except Exception as error:  # raised again where the answer is read
             outcome["failure"] = error
         finally:
             streamer.end()
 
-    def _decoding(self, stop: threading.Event) -> dict[str, Any]:
-        """Greedy, as the models were scored."""
+    def _decoding(self, stop: threading.Event, temperature: float) -> dict[str, Any]:
         from transformers import StoppingCriteriaList
 
         ends = self._ends()
         return {
             "stopping_criteria": StoppingCriteriaList([_Stopper(stop)]),
             "max_new_tokens": MAX_NEW_TOKENS,
-            "do_sample": False,
+            **({"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}),
             "no_repeat_ngram_size": self.no_repeat_ngram,
             "eos_token_id": ends,
             "pad_token_id": ends[0],

@@ -56,10 +56,10 @@ class Llama:
             self._rules |= {"dry_penalty_last_n": context, "dry_sequence_breakers": ["\x01"]}
 
     def stream(
-        self, messages: list[Message], specialist: bool, stop: threading.Event, most: int
+        self, messages: list[Message], specialist: bool, stop: threading.Event, most: int, temperature: float = 0.0
     ) -> Iterator[tuple[str, bool]]:
         """Yield (the answer so far, did the token limit end it) until it ends or `stop` is set; raises Full."""
-        asked = {"messages": messages, "max_tokens": most, "stream": True, **self._rules}
+        asked = {"messages": messages, "max_tokens": most, "stream": True, **self._rules, "temperature": temperature}
         asked["lora"] = [{"id": 0, "scale": float(specialist)}]
         text = ""
         with self._client.stream("POST", "/v1/chat/completions", json=asked) as answer:

@@ -1,4 +1,4 @@
-"""The page "Review": an expert reads the test questions one by one and approves, corrects or rejects them.
+"""The page "Test questions": an expert reads the test questions one by one and approves, corrects or rejects them.
 
 Each decision is written at once to the file that was given with --reviews; the next build of the domain follows it.
 """
@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import cards
 import gradio as gr
+from desk import AT_ONCE, Desk
+from words import Words
 
-Words = dict[str, str]
 MOST = 4000  # characters of an answer
 
 
@@ -55,42 +57,56 @@ class Reviews:
         return sum(self.decisions.get(item["id"], {}).get("verdict") == verdict for item in self.items)
 
 
-def review_tab(page: gr.Blocks, reviews: Reviews, words: Words) -> None:
-    """Lay out the page inside a tab."""
+def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> None:
+    """Lay out the page inside a tab; every button asks who pressed it."""
     at = gr.State(0)
-    gr.HTML(f"<p>{html.escape(words['review_intro'])}</p>", elem_id="review-intro", padding=False)
+    desk.say(
+        gr.HTML, {"value": lambda words: f'<p class="intro">{html.escape(words["review_intro"])}</p>'}, padding=False
+    )
     shown = gr.HTML(elem_id="review-item", padding=False)
-    answer = gr.Textbox(label=words["review_answer"], lines=3, max_lines=10, elem_id="review-answer")
+    answer = desk.say(gr.Textbox, {"label": "review_answer"}, lines=2, max_lines=8, elem_id="review-answer")
     with gr.Row(elem_id="review-buttons"):
-        back = gr.Button(words["review_back"], min_width=80)
-        later = gr.Button(words["review_next"], min_width=80)
-        reject = gr.Button(words["review_reject"], variant="stop", min_width=80)
-        approve = gr.Button(words["review_approve"], variant="primary", min_width=120)
+        approve = desk.say(gr.Button, {"value": "review_approve"}, variant="primary", min_width=110)
+        reject = desk.say(gr.Button, {"value": "review_reject"}, variant="stop", min_width=110)
+        later = desk.say(gr.Button, {"value": "review_next"}, min_width=80)
+        back = desk.say(gr.Button, {"value": "review_back"}, min_width=80)
+    passage = gr.HTML(elem_id="review-passage", padding=False)
 
-    def show(place: int) -> list[Any]:
-        place %= len(reviews.items)
+    def show(place: int, request: gr.Request) -> list[Any]:
+        desk.reviewer(request)
+        place, words = place % len(reviews.items), desk.words(request)
         item = reviews.items[place]
         kept = reviews.decisions.get(item["id"], {})
-        return [place, picture(reviews, place, words), kept.get("reference", item["reference"])]
+        about = about_passage(item.get("passage", ""), words)
+        return [place, picture(reviews, place, words), kept.get("reference", item["reference"]), about]
+
+    def first(request: gr.Request) -> list[Any]:
+        return show(reviews.first_open(), request) if desk.session(request).reviewer else [gr.skip()] * 4
+
+    def earlier(place: int, request: gr.Request) -> list[Any]:
+        return show(place - 1, request)
+
+    def next_one(place: int, request: gr.Request) -> list[Any]:
+        return show(place + 1, request)
 
     def decided(verdict: str) -> Any:
-        def keep(place: int, text: str) -> list[Any]:
-            reviews.decide(place, verdict, text)
-            return show(place + 1)
+        def keep(place: int, text: str, request: gr.Request) -> list[Any]:
+            desk.reviewer(request)
+            reviews.decide(int(place) % len(reviews.items), verdict, text)
+            return show(place + 1, request)
 
         return keep
 
-    quiet: Any = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    out = [at, shown, answer]
-    approve.click(decided("approved"), [at, answer], out, **quiet)
-    reject.click(decided("rejected"), [at, answer], out, **quiet)
-    back.click(lambda place: show(place - 1), at, out, **quiet)
-    later.click(lambda place: show(place + 1), at, out, **quiet)
-    page.load(lambda: show(reviews.first_open()), None, out, **quiet)
+    out = [at, shown, answer, passage]
+    approve.click(decided("approved"), [at, answer], out, **AT_ONCE)
+    reject.click(decided("rejected"), [at, answer], out, **AT_ONCE)
+    back.click(earlier, at, out, **AT_ONCE)
+    later.click(next_one, at, out, **AT_ONCE)
+    page.load(first, None, out, **AT_ONCE)
 
 
 def picture(reviews: Reviews, place: int, words: Words) -> str:
-    """The question with its place and what was decided; every text is escaped."""
+    """The question first, its place and what was decided; every text is escaped."""
     item = reviews.items[place]
     verdict = reviews.decisions.get(item["id"], {}).get("verdict", "open")
     done = words["review_done"].format(
@@ -98,9 +114,17 @@ def picture(reviews: Reviews, place: int, words: Words) -> str:
     )
     share = 100 * (reviews.count("approved") + reviews.count("rejected")) / len(reviews.items)
     return (
-        f'<div class="meter" role="img" aria-label="{html.escape(done)}"><div style="width:{share:.1f}%"></div></div>'
-        f"<p><small>{html.escape(done)}</small></p>"
-        f"<h3>{place + 1} / {len(reviews.items)} · {html.escape(item['task'])} "
-        f'<em class="{verdict}">{html.escape(words["review_" + verdict])}</em></h3>'
-        f'<div class="asked">{html.escape(item["question"])}</div>'
+        f'<div class="meter" aria-hidden="true"><div style="width:{share:.1f}%"></div></div>'
+        f'<p class="small">{html.escape(done)}</p>'
+        f"<h2>{place + 1} / {len(reviews.items)} · {html.escape(item['task'])} "
+        f'<em class="{verdict}">{html.escape(words["review_" + verdict])}</em></h2>'
+        f'<div class="asked" tabindex="0">{cards.text(item["question"])}</div>'
     )
+
+
+def about_passage(passage: str, words: Words) -> str:
+    """The passage that a question is about, in a box that scrolls by itself; its tables as tables."""
+    if not passage:
+        return ""
+    title = html.escape(words["review_passage"])
+    return f'<h2>{title}</h2><div class="passage" tabindex="0" role="region" aria-label="{title}">{cards.text(passage)}</div>'

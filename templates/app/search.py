@@ -1,4 +1,4 @@
-"""The passage of the documents that is nearest to a question, by BM25 (Robertson and Zaragoza 2009)."""
+"""The passages of the documents that are nearest to a question, by BM25 (Robertson and Zaragoza 2009)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import re
 from pathlib import Path
 
-Passage = dict[str, str]  # text, title, where
+NEAR = 3  # passages shown beside an answer
+Passage = dict[str, str]  # text, where
 
 
 class Passages:
@@ -21,13 +22,13 @@ class Passages:
             self._index = bm25s.BM25()
             self._index.index([words(f"{row['where']} {row['text']}") for row in self.rows], show_progress=False)
 
-    def nearest(self, question: str) -> Passage | None:
-        """The passage that shares most with the question; None when none shares anything."""
+    def nearest(self, question: str, most: int = NEAR) -> list[Passage]:
+        """At most `most` passages that share words with the question, the nearest first."""
         known = [word for word in words(question) if word in self._index.vocab_dict] if self.rows else []
         if not known:
-            return None
-        found, scores = self._index.retrieve([known], k=1, show_progress=False)
-        return self.rows[int(found[0][0])] if scores[0][0] > 0 else None
+            return []
+        found, scores = self._index.retrieve([known], k=min(most, len(self.rows)), show_progress=False)
+        return [self.rows[int(row)] for row, score in zip(found[0], scores[0], strict=True) if score > 0]
 
 
 def words(text: str) -> list[str]:

@@ -36,7 +36,7 @@ def make_scores(language: str = "en", dpo: bool = True, better: float = 27.9) ->
     models["best"] = models[best]
     moved = {"base": better, "ngram": 7.9, "majority": 50.7} | ({"sft": 2.4} if dpo else {})
     return {
-        "items": 180, "eval_digest": "ab" * 32, "leak_free": True, "models": models, "best": best,
+        "items": 180, "eval_version": 1, "rounds": [], "eval_digest": "ab" * 32, "leak_free": True, "models": models, "best": best,
         "tasks": {task: {"title": two[language == "zh"], "scorer": "exact", "n": 60} for task, two in TASKS.items()},
         "chosen_on": {name: {"score": MEANS[name] + 1, "n": 60} for name in names if name in ("sft", "dpo")},
         "differences": [
