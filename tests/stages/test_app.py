@@ -1,4 +1,4 @@
-"""The app stage writes a project that runs alone; tests/app looks at what it does."""
+"""The app stage writes a project that runs alone; tests/demo looks at what it does."""
 
 from __future__ import annotations
 
@@ -127,6 +127,7 @@ def test_a_draft_question_stands_apart_from_its_passage(tmp_path: Path, base: Pa
 def test_pins_are_those_of_this_environment() -> None:
     from importlib.metadata import version
 
-    for line in (templates("app") / "requirements.txt").read_text(encoding="utf-8").splitlines():
+    lines = (templates("app") / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for line in (line for line in lines if not line.startswith("#")):
         name, _, pin = line.partition("==")
         assert version(name).partition("+")[0] == pin, name
