@@ -72,9 +72,10 @@ def test_the_report_shows_exports_once_there_are_some(tmp_path: Path, language: 
 def test_a_file_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     file = tiny_gguf(tiny_model(tmp_path / "tiny"), tmp_path / "tiny.gguf")
     prompts = [[{"role": "user", "content": "Bake the bread."}]]
+    held = bytearray(b"x" * 600_000_000)  # by the process that starts it: no part of the file's need
     found = measure([file], prompts, 12, 1)
     assert {"load_s", "first_token_ms", "prompt_tps", "gen_tps", "peak_mb"} <= set(found)
-    assert found["gen_tps"] > 0 and 20 < found["peak_mb"] < 2000
+    assert found["gen_tps"] > 0 and 20 < found["peak_mb"] < 300 < len(held)
     file.write_bytes(file.read_bytes()[:9000])
     with pytest.raises(FactoryError, match=r"tiny\.gguf could not be measured"):
         measure([file], prompts, 12, 1)
