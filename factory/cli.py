@@ -460,7 +460,11 @@ def demo(
     kept = ["--feedback", str((folder.parent / "feedback.db").resolve()), *reviews]
     with subprocess.Popen([sys.executable, "app.py", "--port", str(port), *kept], cwd=folder / "app") as app_process:
         signal.signal(signal.SIGTERM, lambda *_: app_process.terminate())  # ended from outside, it ends what it started
-        raise typer.Exit(app_process.wait())
+        try:
+            raise typer.Exit(app_process.wait())
+        except KeyboardInterrupt:  # the app got it, too, and closes
+            app_process.wait()
+            say(f"\nThe demo is closed. It opens again with: factory demo {domain}{_run_flag(run)}")
 
 
 @app.command()

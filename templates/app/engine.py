@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging as standard
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -100,6 +102,9 @@ class Engine:
                 self._llama = llama.Llama(self.folder, self.stop, self.no_repeat_ngram, MAX_CONTEXT)
                 self.ready.set()
                 return
+            warnings.filterwarnings("ignore", category=FutureWarning)  # of these libraries among themselves
+            standard.getLogger("bitsandbytes").setLevel(standard.ERROR)
+
             import torch
             from peft import PeftModel
             from transformers import AutoModelForCausalLM, AutoTokenizer
