@@ -74,7 +74,7 @@ def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
             if reviews and reviews.items:
                 private.append(desk.say(gr.Tab, {"label": "review"}, visible=False))
                 with private[1]:
-                    review_page(page, desk, reviews)
+                    review = review_page(page, desk, reviews)
         desk.say(gr.HTML, {"value": lambda words: disclaimer(app, words)}, elem_id="disclaimer", padding=False)
 
         def state(request: gr.Request) -> list[Any]:
@@ -88,9 +88,12 @@ def build(desk: Desk, reviews: Reviews | None) -> gr.Blocks:
         page.load(welcome, None, [*spoken, *loading, *private], **AT_ONCE)
         private[0].select(feedback.again, feedback.wanted, feedback.listed, **AT_ONCE)
         timer.tick(state, None, loading, **AT_ONCE)
-        language.click(desk.speak, None, spoken, js=REMEMBER, **AT_ONCE).then(state, None, loading, **AT_ONCE).then(
-            ask.suit, ask.kind, ask.box, **AT_ONCE
-        )
+        chosen = language.click(desk.speak, None, spoken, js=REMEMBER, **AT_ONCE)
+        chosen.then(state, None, loading, **AT_ONCE).then(ask.redraw, None, ask.shown, **AT_ONCE)
+        chosen.then(ask.suit, ask.kind, ask.box, **AT_ONCE)
+        chosen.then(feedback.redraw, feedback.wanted, feedback.listed, **AT_ONCE)
+        if len(private) > 1:
+            chosen.then(*review, **AT_ONCE)
         page.unload(ask.leave)
         page.unload(compare.leave)
         add_api(desk)

@@ -88,7 +88,7 @@ class Ask:
         return next((name for name, task in kinds if "{question}" in task["about"]), "")
 
     def _wire(self) -> None:
-        shown = [
+        self.shown = shown = [
             self.chat,
             self.shares,
             self.notice,
@@ -158,6 +158,10 @@ class Ask:
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
         self.desk.service.forget(self._talk(request))
+
+    def redraw(self, request: gr.Request) -> View:
+        """The conversation again, after the language was changed."""
+        return self._view(request)
 
     def suit(self, kind: str, request: gr.Request) -> Any:
         """A box for facts where the answer is a label, a line for a question elsewhere."""

@@ -87,6 +87,10 @@ class Feedback:
         """What stands there when the page is opened: the newest."""
         return self.turn({**wanted, "at": 0}, request)
 
+    def redraw(self, wanted: View, request: gr.Request) -> View:
+        """The list again, after the language was changed."""
+        return self.turn(wanted, request) if self.desk.session(request).reviewer else {self.notice: ""}
+
     def turn_back(self, wanted: View, request: gr.Request) -> View:
         return self.turn({**wanted, "at": max(0, wanted["at"] - PAGE)}, request)
 

@@ -19,6 +19,7 @@ import gradio as gr
 from desk import AT_ONCE, Desk
 from words import Words
 
+Redraw = tuple[Any, gr.State, list[Any]]
 MOST = 4000  # characters of an answer
 
 
@@ -57,8 +58,8 @@ class Reviews:
         return sum(self.decisions.get(item["id"], {}).get("verdict") == verdict for item in self.items)
 
 
-def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> None:
-    """Lay out the page inside a tab; every button asks who pressed it."""
+def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> Redraw:
+    """Lay out the page inside a tab; every button asks who pressed it. Returns what draws it again, from what, onto what."""
     at = gr.State(0)
     desk.say(
         gr.HTML, {"value": lambda words: f'<p class="intro">{html.escape(words["review_intro"])}</p>'}, padding=False
@@ -83,6 +84,9 @@ def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> None:
     def first(request: gr.Request) -> list[Any]:
         return show(reviews.first_open(), request) if desk.session(request).reviewer else [gr.skip()] * 4
 
+    def redraw(place: int, request: gr.Request) -> list[Any]:
+        return show(place, request) if desk.session(request).reviewer else [gr.skip()] * 4
+
     def earlier(place: int, request: gr.Request) -> list[Any]:
         return show(place - 1, request)
 
@@ -103,6 +107,7 @@ def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> None:
     back.click(earlier, at, out, **AT_ONCE)
     later.click(next_one, at, out, **AT_ONCE)
     page.load(first, None, out, **AT_ONCE)
+    return redraw, at, out
 
 
 def picture(reviews: Reviews, place: int, words: Words) -> str:

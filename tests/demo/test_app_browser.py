@@ -209,6 +209,13 @@ def test_the_language_is_switched_and_remembered(tmp_path: Path) -> None:
         page.locator("#language").click()
         expect(page.get_by_role("tab").first).to_have_text("Ask")
         expect(page.locator("#send")).to_have_text("Send")
+        ask(page, "naan")
+        answered(page)
+        expect(page.locator("#near")).to_contain_text("Check it")
+        page.locator("#language").click()
+        expect(page.locator("#near")).to_contain_text("核对一下")  # what stands there is drawn again
+        page.locator("#language").click()
+        expect(page.locator("#near")).to_contain_text("Check it")
         page.reload()
         expect(page.get_by_role("tab").first).to_have_text("Ask")
         assert page.evaluate("document.documentElement.lang") == "en"
