@@ -115,7 +115,8 @@ def open_demo(block: str, work: Path, env: dict[str, str]) -> None:
             line = process.stdout.readline()
             assert line, told
             told += line
-        with urllib.request.urlopen(found[0], timeout=60) as answer:
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())  # the app gives a session
+        with opener.open(found[0], timeout=60) as answer:
             assert answer.status == 200 and "gradio" in answer.read().decode()
     finally:
         os.killpg(process.pid, signal.SIGTERM)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from factory.config import Config, Dpo, Sft
+from factory.config import Config, Dpo, Prefer, Sft
 from factory.domain import Domain, Task
 from factory.models import base_folder, catalog, load_base, load_nf4
 from factory.records import Example, Preference, write_records
@@ -84,6 +84,7 @@ def context(base: Path, run_dir: Path, stage: str, quantization: str = "none") -
     config = Config(
         "plain", "Plain", "en", str(base),
         sft=Sft(quantization=quantization, learning_rate=1e-2, epochs=1, batch=4, lora_r=4, max_length=64),
+        prefer=Prefer(min_pairs=4),
         dpo=Dpo(learning_rate=5e-3, batch=4, max_length=64),
     )  # fmt: skip
     return Context(Plain(config, base), run_dir, stage, say=lambda text: None)
