@@ -59,3 +59,22 @@ def test_gguf_gives_the_logits_of_transformers(architecture: str, tmp_path: Path
                     assert float((logprobs(run, ids, cache) - wanted).abs().max()) > 0.1, "the adapter is heard"
                 found = next_logprobs(llama, ids, len(wanted))
                 assert float((found - wanted).abs().max()) < 1e-2, f"{kind}: {text}"
+
+
+@pytest.mark.slow
+def test_the_embedded_base_cuts_words_as_in_training(tmp_path: Path) -> None:
+    """Its tokenizer knows fewer rules than SmolLM2's own, for which the converter would take it."""
+    from factory.models import base_folder, load_tokenizer
+
+    base = base_folder("smollm2-135m-instruct", "none", lambda text: None)
+    make_run(tmp_path, base)
+    folder = export(Order("toy", "gguf-lora", "q8_0"), lambda text: None)
+    tokenizer = load_tokenizer(base)
+    with open_llama(Path(read_json(folder / "export.json")["base_gguf"]), context=256, slots=1, threads=1) as llama:
+        for text in (
+            "Steps\n\n1. Heat 250 ml.\n\n2. Stir",
+            "2026-11-25 at 07:30",
+            "加 25 克糖，第三十条。",
+            "\n\n  x = 10\n",
+        ):
+            assert llama.tokenize(text, special=True) == tokenizer(text, add_special_tokens=False)["input_ids"], text

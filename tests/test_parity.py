@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from factory.export.parity import check_parity, require_parity
 from factory.export.reading import load_plain, read_answers
 from factory.files import read_json, write_text
 from factory.generate import Answer, Question, answer
-from factory.records import EvalItem, Prediction, write_records
+from factory.records import EvalItem, Prediction, read_records, write_records
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 WORDS = ["mango", "chisel", "kiwi", "axe", "plum", "file", "a very long word 猕猴桃", "saw"]
@@ -82,6 +83,17 @@ def test_an_honest_gguf_passes(tmp_path: Path) -> None:
     assert found["kept_identical"] >= 50 and found["tasks"]["kind"]["n"] == 8
     assert 0 < found["logprob_difference"] < 0.02
     require_parity(found, tmp_path)
+
+
+def test_answers_kept_in_a_shorter_type_do_not_count_against_an_artifact_that_answers_the_same(
+    run: Path, tmp_path: Path
+) -> None:
+    file = run / "evaluate" / "predictions" / "sft.jsonl"
+    kept = [dataclasses.replace(row, prediction="x", score=0.0) for row in read_records(file, Prediction)]
+    write_records(file, kept)
+    found = whole(order("gguf", "f32"), tmp_path)
+    assert found["passed"] and found["kept_identical"] == 0, found
+    assert found["mean"] == {"n": 16, "score": 100.0, "trained": 100.0, "identical": 100.0}
 
 
 @pytest.mark.usefixtures("run")

