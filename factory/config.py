@@ -78,11 +78,9 @@ class Sft:
 class Rounds:
     """What `factory build --round` does: it goes on from the adapter of the round before, on what experts said of it."""
 
-    learning_rate: float = 2e-4  # of sft in a round
-    epochs: float = 3.0  # of sft in a round
-    replay: float = (
-        3.0  # earlier training rows seen again for each example of an expert, so that they are not unlearned
-    )
+    learning_rate: float = 0.0  # of sft in a round; 0: as in [sft]
+    epochs: float = 4.0  # of sft in a round
+    replay: float = 3.0  # earlier training rows seen again for each example of an expert, so that they stay known
 
 
 @dataclass(frozen=True)
@@ -103,9 +101,7 @@ class Prefer:
     judge: str = "scorer"  # scorer: the task's own; teacher: [synthesize] teacher must agree, too, asked in both orders
     temperature: float = 0.7  # 0: greedy
     margin: float = 0.2  # the answer must score at least this much below the reference (of 0 to 1)
-    min_pairs: int = (
-        32  # fewer pairs than this are a handful of steps that change nothing: DPO is left out, and the report says so
-    )
+    min_pairs: int = 32  # fewer change nothing: DPO is left out; 8 are enough where an expert's is among them
     weights: Weights = field(default_factory=Weights)
 
 
@@ -196,7 +192,8 @@ class Config:
 
     def of_a_round(self) -> Config:
         """These settings for a round after the first: [rounds] has its own learning rate and epochs for sft."""
-        sft = dataclasses.replace(self.sft, learning_rate=self.rounds.learning_rate, epochs=self.rounds.epochs)
+        rate = self.rounds.learning_rate or self.sft.learning_rate
+        sft = dataclasses.replace(self.sft, learning_rate=rate, epochs=self.rounds.epochs)
         return dataclasses.replace(self, sft=sft)
 
     def section(self, name: str) -> dict[str, Any]:
@@ -215,7 +212,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
-    "rounds.learning_rate": (1e-9, 1), "rounds.epochs": (1e-6, 1000), "rounds.replay": (0, 1000),
+    "rounds.learning_rate": (0, 1), "rounds.epochs": (1e-6, 1000), "rounds.replay": (0, 1000),
     "prefer.weights.own": (0, 100), "prefer.weights.expert": (0, 100), "prefer.weights.teacher": (0, 100),
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),

@@ -12,12 +12,19 @@ from factory.records import Preference, read_records
 from factory.stage import Context, Stage
 from factory.training import fit, lora_weights, project_labelled_positions_only, row_order, save_adapter, trainer_config
 
+LEAST_OF_EXPERTS = 8  # pairs that are trained on where an expert's is among them: two steps
+
 
 def run(context: Context) -> dict[str, Any]:
     settings = context.config.dpo
     pairs = read_records(context.input("prefer") / "pairs.jsonl", Preference)
-    if len(pairs) < context.config.prefer.min_pairs:
-        reason = f"left out: {len(pairs)} pairs, fewer than prefer.min_pairs = {context.config.prefer.min_pairs}"
+    least = context.config.prefer.min_pairs
+    if any(pair.provenance.get("kind") == "expert" for pair in pairs):
+        least = min(least, LEAST_OF_EXPERTS)
+    if len(pairs) < least:
+        reason = (
+            f"left out: {len(pairs)} pairs, fewer than {least} (prefer.min_pairs = {context.config.prefer.min_pairs})"
+        )
         return {"note": reason, "skipped": reason}
     machine = inspect_machine()
     quiet_libraries()

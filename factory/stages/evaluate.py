@@ -33,8 +33,14 @@ def run(context: Context) -> dict[str, Any]:
     _answer_all(context, items, dev, adapters)
     for name in rounds:
         answer_files(context, name, {name: items})
+    before = [
+        row for run in earlier_runs(context).values() for row in read_records(run / "curate" / "train.jsonl", Example)
+    ]
+    seen = list(
+        {row.id: row for row in [*before, *train]}.values()
+    )  # a rival learns what the specialist learned in all rounds
     for name, baseline in BASELINES.items():
-        _judge_baseline(context, name, baseline, train, items)
+        _judge_baseline(context, name, baseline, seen, items)
 
     scores = {name: scores_of(context, name) for name in ["base", *rounds, *adapters, *BASELINES]}
     on_dev = {name: scores_of(context, f"{name}.dev") for name in adapters if dev}
@@ -215,5 +221,5 @@ STAGE = Stage(
     reads=("ingest", "curate", "sft", "dpo"),
     settings=("evaluate",),
     watches=lambda context: code_parts(context) | adapter_mark(context),
-    version=5,
+    version=6,
 )
