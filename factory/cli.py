@@ -277,7 +277,7 @@ def new_domain(
     if not yes and not dry and sys.stdin.isatty():
         wish, folder = ask_for_missing(wish, say)
     proposal = propose(wish, say, folder)
-    show(proposal, wish, say)
+    show(proposal, wish, say, dry)
     if dry:
         return
     if not yes and sys.stdin.isatty() and not typer.confirm("Write it?", default=True):

@@ -283,7 +283,7 @@ def ask_for_missing(wish: Wish, say: Say = lambda text: None) -> tuple[Wish, Fol
     return wish, folder
 
 
-def show(proposal: Proposal, wish: Wish, say: Say) -> None:
+def show(proposal: Proposal, wish: Wish, say: Say, dry: bool = False) -> None:
     """What was found and what is proposed, in a dozen lines."""
     kinds = Counter(Path(document.source).suffix.lower() or "no suffix" for document in proposal.documents)
     letters = sum(len(document.text) for document in proposal.documents)
@@ -309,7 +309,7 @@ def show(proposal: Proposal, wish: Wish, say: Say) -> None:
         say(f"no task     {task.name:8} {task.title}: {task.train} to train and {task.eval} to test; {_why_few(task)}")
     where = f"./{proposal.name}" if wish.package else f"./domains/{proposal.name}"
     files = "domain.toml, domain.py, README.md, data/, evals/, tests/" + (", pyproject.toml" if wish.package else "")
-    say(f"would write {where}: {files}")
+    say(f"{'would write' if dry else 'writes':11} {where}: {files}")
 
 
 def _why_few(task: Count) -> str:
