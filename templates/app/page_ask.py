@@ -54,7 +54,7 @@ class Ask:
         with gr.Row(elem_id="options"):
             with gr.Column(min_width=260):
                 self.kind = desk.say(
-                    gr.Dropdown, {"choices": self._choices, "label": "kind", "info": "kind_info"}, value=self._usual(),
+                    gr.Dropdown, {"choices": self._choices, "label": "kind", "info": "kind_info"}, value=self.desk.service.usual,
                     visible=bool(service.kinds), elem_id="kind",
                 )  # fmt: skip
             with gr.Column(min_width=260):
@@ -80,12 +80,8 @@ class Ask:
             (words["lookup"] if "{question}" in task["about"] else task["title"], name)
             for name, task in self.desk.service.kinds.items()
         ]
-        named.insert(int(bool(self._usual())), (words["free"], ""))
+        named.insert(int(bool(self.desk.service.usual)), (words["free"], ""))
         return named
-
-    def _usual(self) -> str:
-        kinds = self.desk.service.kinds.items()
-        return next((name for name, task in kinds if "{question}" in task["about"]), "")
 
     def _wire(self) -> None:
         self.shown = shown = [
@@ -102,7 +98,7 @@ class Ask:
         for event in (self.box.submit, self.send.click):
             event(self.ask, [self.box, self.kind, self.follow], shown, **QUIET)
         for button in self.starters:
-            button.click(self.ask, [button, gr.State(self._usual()), self.follow], shown, **QUIET)
+            button.click(self.ask, [button, gr.State(self.desk.service.usual), self.follow], shown, **QUIET)
         self.retry.click(self.again, self.follow, shown, **QUIET)
         self.edit.click(self.change, None, shown, **AT_ONCE)
         self.stop.click(self.halt, None, None, **AT_ONCE)

@@ -84,7 +84,7 @@ class Compare:
         """Both answer the same question, one after the other: one model is in memory."""
         service, words = self.desk.service, self.desk.words(request)
         try:
-            turn = service.ask(self.desk.session(request).id, self._talk(request), text, compare=True)
+            turn = service.ask(self.desk.session(request).id, self._talk(request), text, service.usual, compare=True)
         except Refused as refused:
             yield {self.notice: notice(told([refused.told], words))}
             return

@@ -9,7 +9,7 @@ from typing import Any
 import cards
 import gradio as gr
 from desk import AT_ONCE, Desk, notice
-from service import MOST_CHARACTERS, clean
+from service import MOST_CHARACTERS, clean, plain
 from store import KINDS, STATES, Row, StoreError
 from words import Words
 
@@ -23,7 +23,7 @@ class Feedback:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.titles = {task["name"]: task["title"] for task in desk.service.app["tasks"]}
+        self.tasks: dict[str, dict[str, Any]] = {task["name"]: task for task in desk.service.app["tasks"]}
         self._lay_out()
         self._wire()
 
@@ -66,7 +66,11 @@ class Feedback:
                 self.promote = desk.say(gr.Button, {"value": "fb_promote"}, min_width=180, elem_id="fb-promote")
 
     def _tasks(self, words: Words) -> list[tuple[str, str]]:
-        return [(words["fb_all"], ""), (words["free"], FREE), *((title, name) for name, title in self.titles.items())]
+        return [
+            (words["fb_all"], ""),
+            (words["free"], FREE),
+            *((task["title"], name) for name, task in self.tasks.items()),
+        ]
 
     def _wire(self) -> None:
         filters = [self.kind, self.state, self.task, self.search]
@@ -165,7 +169,11 @@ class Feedback:
     def _line(self, row: Row, words: Words) -> str:
         """One row of the list: plain text, which Gradio shows as such."""
         mark = "" if row.state == "open" else f" · {words[f'fb_{row.state}']}"
-        return f"{row.id} · {words[f'fb_{row.kind}']}{mark} · {' '.join(row.question.split())[:90]}"
+        return f"{row.id} · {words[f'fb_{row.kind}']}{mark} · {' '.join(self._asked(row).split())[:90]}"
+
+    def _asked(self, row: Row) -> str:
+        """The question itself, out of its task's words."""
+        return plain(self.tasks[row.task], row.question) if row.task in self.tasks else row.question
 
     def _facts(self, row: Row, words: Words) -> str:
         verdict = words.get(f"fb_{row.verdict}") or words[f"vote_{row.verdict}"]
@@ -176,8 +184,8 @@ class Feedback:
                 f"{words['second']} ({words[f'who_{row.other_by}']})": row.other,
             }
         return cards.facts({
-            words["fb_question"]: row.question, **answers, words["fb_verdict"]: verdict, words["fb_reason"]: row.reason,
-            words["fb_better_sent"]: row.better, words["fb_task"]: self.titles.get(row.task, words["free"]),
+            words["fb_question"]: self._asked(row), words["fb_whole"]: "" if self._asked(row) == row.question else row.question, **answers, words["fb_verdict"]: verdict, words["fb_reason"]: row.reason,
+            words["fb_better_sent"]: row.better, words["fb_task"]: self.tasks[row.task]["title"] if row.task in self.tasks else words["free"],
             words["fb_who"]: row.who or words["fb_nameless"], words["fb_when"]: row.at, words["fb_model"]: row.model[:12],
             words["fb_by"]: f"{row.reviewer}, {row.reviewed_at}" if row.reviewed_at else "",
         })  # fmt: skip

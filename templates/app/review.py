@@ -1,4 +1,4 @@
-"""The page "Test questions": an expert reads the test questions one by one and approves, corrects or rejects them.
+"""The page "Review": an expert reads the test questions one by one and approves, corrects or rejects them.
 
 Each decision is written at once to the file that was given with --reviews; the next build of the domain follows it.
 """

@@ -82,6 +82,11 @@ class Service:
         self._asked: OrderedDict[str, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def usual(self) -> str:
+        """The kind of a question where nobody chose one: that which looks a passage up; empty where there is none."""
+        return next((name for name, task in self.kinds.items() if "{question}" in task["about"]), "")
+
     def start(self) -> None:
         """Load the model, in a thread of its own."""
         self.started = time.monotonic()
@@ -239,6 +244,17 @@ def worded(task: dict[str, Any], text: str, passage: Passage | None) -> str:
         text = before.replace("{question}", text) + passage["text"] + after.replace("{question}", text)
     before, _, after = task["template"].partition("{input}")
     return f"{before}{text}{after}"
+
+
+def plain(task: dict[str, Any], asked: str) -> str:
+    """What a person asked, out of the task's words and without the passage: `worded` undone; else the text as it is."""
+    before, _, after = task["template"].partition("{input}")
+    if not (asked.startswith(before) and asked.endswith(after)):
+        return asked
+    text = asked[len(before) : len(asked) - len(after)]
+    shape = re.escape(task["about"]).replace(r"\{passage\}", ".*").replace(r"\{question\}", "(.*?)")
+    found = re.fullmatch(shape, text, re.DOTALL) if "{question}" in task["about"] else None
+    return (found[1] if found else text).strip()
 
 
 def clean(text: Any) -> str:

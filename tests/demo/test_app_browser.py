@@ -235,7 +235,7 @@ def test_looking_up_and_reviewing_test_questions(tmp_path: Path) -> None:
         page.locator("#near summary").first.click()
         expect(page.locator("#near .text").first).to_contain_text("<b>Bold</b>")  # as text, never as markup
         expect(page.locator("#near td").first).to_have_text("Oolong")
-        tab(page, "Test questions")
+        tab(page, "Review")
         expect(page.locator("#review-item")).to_contain_text("1 / 3")
         expect(page.locator("#review-item .asked")).to_have_text(EVIL)
         expect(page.locator("#review-passage th").first).to_have_text("Tea")

@@ -89,6 +89,21 @@ def test_questions_about_documents_are_read_from_the_nearest_passage(make: Any) 
     assert why(service.ask, "ann", "t", "xylophone", "fact") == "no_source"
 
 
+def test_comparing_looks_a_passage_up_and_the_bare_question_is_found_again(make: Any) -> None:
+    from service import plain
+
+    service = make(Library)
+    assert service.usual == "fact" and make().usual == ""
+    turn = ended(service.ask("ann", "t", "how hot is oolong?", service.usual, compare=True))
+    assert turn.read["where"] == "Tea › Oolong › p. 3" and turn.answers.keys() == {"specialist", "base"}
+    tasks = {task["name"]: task for task in service.app["tasks"]}
+    assert plain(tasks["fact"], turn.prompt[-1]["content"]) == "how hot is oolong?"
+    assert plain(tasks["fact"], "asked in no task's words") == "asked in no task's words"
+    assert plain(tasks["pitch"], "Praise it.\n\nOolong") == "Oolong"
+    turned = {"template": "{input}\nShort.", "about": "{question}\n\nText: {passage}"}
+    assert plain(turned, "How hot (in {C})?\n\nText: 95 degrees.\n\nText: hot\nShort.") == "How hot (in {C})?"
+
+
 def test_a_task_with_labels_is_answered_by_likelihood(make: Any) -> None:
     turn = ended(make().ask("ann", "t", "soup", "course"))
     assert turn.choices == ["starter", "main dish", "dessert"] and turn.shares == [0.1, 0.7, 0.2]
@@ -151,8 +166,8 @@ def test_the_time_of_loading_is_remembered_for_the_next_start(make: Any) -> None
     service.engine.start = lambda: None
     service.start()
     deadline = time.monotonic() + 5
-    while not service._took.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    while not (service._took.exists() and service._took.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # the file is there before its text is
     assert service._took.read_text() == "0"
 
 
