@@ -4,8 +4,9 @@
     python benchmarks/rounds.py --set tune     # other questions, to choose a recipe by: prints only
 
 The questions (benchmarks/texts/corrections.jsonl) are rules of a kitchen that no model can know. Each is put to the
-specialist of round 1 as it would be in the app; an answer without the key word is corrected, approved, and learned by
-`factory feedback` and `factory build cooking --round 2`. Asked afterwards are two rewordings of each, never trained on.
+specialist of round 1; where its answer lacks the key word, the question is asked again on the app's page in headless
+Chromium, the better answer is written and approved there, and learned by `factory feedback` and `factory build cooking
+--round 2`. Asked afterwards are two rewordings of each, never trained on.
 Works in the current folder, on runs/cooking/default (built where it is missing); round 2 of it is made anew.
 """
 
@@ -22,14 +23,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from factory.feedback import store_module
-from factory.files import read_json, sha256
+from page import correct
+
+from factory.files import read_json
 from factory.statistics import compare, summarize
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/cooking")
 WORK = Path("runs/rounds-benchmark")
-SYSTEM = "You are a careful cook. Answer briefly."  # cooking's own
 RESAMPLES = 2000
 
 
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--setting", action="append", default=[], help="of the round, e.g. rounds.epochs=5; may be repeated"
     )
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="where the figures are written")
     arguments = parser.parse_args()
     texts = (HERE / "texts" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, texts) if row["set"] == arguments.set]
@@ -50,7 +52,8 @@ def main() -> None:
     first = ask("default", rows)
     wrong = [row for row, answer in zip(rows, first["asked"], strict=True) if not right(row, answer)]
     print(f"{len(wrong)} of {len(rows)} answered wrongly", flush=True)
-    enter(wrong, dict(zip((row["asked"] for row in rows), first["asked"], strict=True)))
+    shown = correct(RUNS / "default" / "app", WORK / "feedback.db", {row["asked"]: row["better"] for row in wrong})
+    print(f"{len(shown)} corrected and approved on the page", flush=True)
     factory("feedback", "cooking", "--store", str(WORK / "feedback.db"))
     started = time.monotonic()
     factory("build", "cooking", "--round", "2", *(word for one in arguments.setting for word in ("--set", one)))
@@ -61,11 +64,11 @@ def main() -> None:
     page = table(result)
     print(page, answers(result), sep="\n")
     if arguments.set == "report":
-        (HERE / "results" / "rounds.json").write_text(
+        (arguments.out / "rounds.json").write_text(
             json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        (HERE / "results" / "rounds.md").write_text(page, encoding="utf-8")
-        (HERE / "results" / "rounds-answers.md").write_text(answers(result), encoding="utf-8")
+        (arguments.out / "rounds.md").write_text(page, encoding="utf-8")
+        (arguments.out / "rounds-answers.md").write_text(answers(result), encoding="utf-8")
 
 
 def factory(*words: str) -> None:
@@ -81,30 +84,6 @@ def ask(run: str, rows: list[dict[str, Any]]) -> dict[str, list[str]]:
     factory("predict", "cooking", str(questions), "--output", str(answers), "--run", run, "--model", "best")
     said = [json.loads(line)["prediction"] for line in answers.read_text(encoding="utf-8").splitlines()]
     return {"asked": said[: len(asked)], "reworded": said[len(asked) :]}
-
-
-def enter(rows: list[dict[str, Any]], answers: dict[str, str]) -> None:
-    """What the app does when an expert corrects an answer, and a reviewer approves it."""
-    store = store_module().Store(WORK / "feedback.db")
-    model = sha256(
-        RUNS
-        / "default"
-        / str(read_json(RUNS / "default/evaluate/scores.json")["best"])
-        / "adapter/adapter_model.safetensors"
-    )
-    for row in rows:
-        prompt = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": row["asked"]}]
-        number = store.add_correction(
-            who="expert",
-            session="benchmark",
-            model=model,
-            task="",
-            prompt=prompt,
-            answer=answers[row["asked"]],
-            better=row["better"],
-        )
-        store.decide(number, "approved", "reviewer")
-    store.close()
 
 
 def right(row: dict[str, Any], answer: str) -> float:

@@ -14,6 +14,7 @@ from factory.domain import Domain, load_domain
 from factory.errors import FactoryError
 from factory.files import read_json
 from factory.models import find_base
+from factory.pii import find
 from factory.plan import Work, work_of
 from factory.proposal import LEAST_TRAIN
 from factory.records import Document, EvalItem, Example, Passage, read_records
@@ -45,6 +46,7 @@ class Made:
     items: list[EvalItem]
     train: list[Example]
     dropped: Counter[str]
+    masked: int  # pieces of personal data
 
 
 def check_domain(name: str, source: str = "") -> list[Finding]:
@@ -83,6 +85,7 @@ def _make(name: str, source: str) -> Made:
             read_records(ingest / "eval.jsonl", EvalItem),
             read_records(curate / "train.jsonl", Example),
             Counter(summary["dropped"]),
+            sum(summary["masked"].values()),
         )
 
 
@@ -126,7 +129,7 @@ def _documents(domain: Domain, made: Made) -> Iterator[Finding]:
         )
     texts = Counter(document.text for document in made.documents)
     if double := sum(count - 1 for count in texts.values()):
-        yield Finding("note", f"{double} documents repeat another one's text.", "Remove the copies.")
+        yield Finding("note", f"Documents that repeat another one's text: {double}.", "Remove the copies.")
 
 
 def _tasks(domain: Domain, made: Made) -> Iterator[Finding]:
@@ -211,6 +214,15 @@ def _rows(made: Made) -> Iterator[Finding]:
             "broken text": "A file was read in a wrong encoding: save it as UTF-8.", "repetition": "They go round in circles.",
         }.get(reason, "See [curate] in domain.toml.")  # fmt: skip
         yield Finding(level, f"{count} of {every} rows are dropped as {reason}.", todo)
+    if made.masked:
+        often = Counter(
+            text[one.start : one.end] for row in made.examples for text in [row.answer] for one in find(text)
+        )
+        named = ", ".join(f"'{text}'" for text, _ in often.most_common(3))
+        yield Finding(
+            "note", f"{made.masked} pieces of personal data in the rows are masked" + (f", in answers {named}." if named else "."),
+            "Where an answer has to name them (your own address, a public hotline): mask_pii = false in [curate].",
+        )  # fmt: skip
 
 
 def _lengths(domain: Domain, work: Work) -> Iterator[Finding]:

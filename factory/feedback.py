@@ -133,8 +133,8 @@ def _write(target: Path, found: Gathered, context: Context, facts: dict[str, Any
 def _told(found: Gathered, rows: int, path: Path, version: int) -> list[str]:
     merged = f", {found.merged} merged with one that says the same" if found.merged else ""
     lines = [
-        f"{path}: {rows} approved rows",
-        f"    {len(found.examples)} examples and {len(found.pairs)} preference pairs{merged}",
+        f"{path}: {rows} approved row{'s' * (rows != 1)}",
+        f"    examples: {len(found.examples)}, preference pairs: {len(found.pairs)}{merged}",
     ]
     if found.items:
         lines.append(f"    {len(found.items)} promoted: version {version} of the eval set")

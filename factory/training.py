@@ -105,6 +105,8 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
     last = _last_checkpoint(context.out / SCRATCH)
     if last:
         context.say(f"    going on from {last.name}")
+    elif (context.out / "log.jsonl").exists():
+        context.say("    from its first step: it was broken off before its first checkpoint")
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     rows = [row for _, row in read_rows(context.out / "log.jsonl")]
     if trainer.state.global_step == 0 or not rows:

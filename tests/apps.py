@@ -18,7 +18,7 @@ import pytest
 from factory.config import App, Config
 from factory.domain import Domain, Task
 from factory.files import read_text, write_json, write_text
-from factory.records import EvalItem, Passage, write_records
+from factory.records import Document, EvalItem, Passage, write_records
 from factory.stage import Context
 from factory.stages import app
 
@@ -83,6 +83,7 @@ def make_run(run: Path, base: Path, best: str = "sft", drafts: int = 0) -> None:
     write_text(
         run / "report" / "report.html", "<!doctype html><html lang=en><title>R</title><h1>The report</h1></html>"
     )
+    write_records(run / "ingest" / "documents.jsonl", [Document("a", TEA, license="MIT")])
     passages = [
         Passage("a#0", "a", TEA, "Tea", meta={"headings": "Tea / Oolong", "page": 3}),
         Passage("b#0", "b", NAAN, "Bread"),

@@ -81,6 +81,12 @@ def test_each_fault_is_named_with_what_to_do(make: Callable[[], Path], level: st
     assert found[0].todo
 
 
+def test_masked_answers_are_shown() -> None:
+    toy(words=MANY + "fruit apples@orchard.example.com\n")
+    told = next(str(finding) for finding in bad() if "masked" in str(finding))
+    assert "in answers 'apples@orchard.example.com'" in told and "mask_pii = false" in told
+
+
 def test_a_leak_is_named() -> None:
     sentence = "the heavy iron implement that hangs on the northern wall of the workshop"
     toy(
@@ -96,7 +102,7 @@ def test_repeated_documents_and_another_language_are_told() -> None:
     (folder / "data" / "again.txt").write_text(WORDS, encoding="utf-8")
     (folder / "data" / "more.txt").write_text(WORDS, encoding="utf-8")
     told = " ".join(str(finding) for finding in bad())
-    assert "3 documents are not in en" in told and "1 documents repeat another one's text" in told
+    assert "3 documents are not in en" in told and "Documents that repeat another one's text: 1" in told
 
 
 def test_the_command_ends_with_1_on_an_error_and_speaks_json(

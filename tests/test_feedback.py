@@ -231,13 +231,13 @@ def test_the_command_writes_whole_or_nothing(
     assert dry.code == 0 and "1 promoted: version 2" in dry.out and "Nothing was written." in dry.out
     assert not (runs / "default-r2").exists() and not (folder / "evals/versions").exists()
     done = factory("feedback", "toy")
-    assert "1 examples and 1 preference pairs" in done.out and "Next: factory build toy --round 2" in done.out
+    assert "examples: 1, preference pairs: 1" in done.out and "Next: factory build toy --round 2" in done.out
     target = runs / "default-r2/feedback"
     assert sorted(path.name for path in target.iterdir()) == ["examples.jsonl", "pairs.jsonl", "summary.json"]
     summary = json.loads((target / "summary.json").read_text(encoding="utf-8"))
     assert (summary["examples"], summary["promoted"], summary["eval_version"], summary["round"]) == (1, 1, 2, 2)
     add("Say twice: hoe", "hoe hoe")
-    assert "2 examples" in factory("feedback", "toy").out and newest(folder) == 2, "promoted once"
+    assert "examples: 2" in factory("feedback", "toy").out and newest(folder) == 2, "promoted once"
     assert list(target.parent.iterdir()) and not list(target.parent.glob(".feedback*"))
 
 

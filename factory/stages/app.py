@@ -13,7 +13,7 @@ from factory.config import Config
 from factory.domain import Task
 from factory.errors import FactoryError
 from factory.files import digest, digest_tree, read_json, read_text, templates, write_json, write_text
-from factory.records import EvalItem, Passage, read_records, write_records
+from factory.records import Document, EvalItem, Passage, read_records, write_records
 from factory.stage import Context, Stage
 
 SCORES = ("models", "tasks", "best", "items", "review", "rounds", "eval_version")  # what the scoreboard shows
@@ -32,7 +32,9 @@ def run(context: Context) -> dict[str, Any]:
         raise FactoryError(f"No adapter in {adapter}.", f"Run: factory build {context.config.name} --until evaluate")
     link_base(Path(base["path"]), context.out / "base")
     shutil.copytree(adapter, context.out / "adapter", dirs_exist_ok=True)
-    copy_template(context.config, base, context.out)
+    documents = context.input("ingest") / "documents.jsonl"
+    licenses = {row.license.lower() for row in read_records(documents, Document)}
+    copy_template(context.config, base, licenses, context.out)
     made = settings(context.config, context.domain.active(), scores["best"], base)
     write_json(context.out / "app.json", made | {"model": digest(digest_tree(adapter))})
     write_json(context.out / "scoreboard.json", {key: scores.get(key, {}) for key in SCORES})
@@ -122,8 +124,11 @@ def _belongs(path: Path) -> bool:
     return name.startswith(LEGAL) or (path.suffix in WEIGHTS and name != "factory.json" and not name.startswith("."))
 
 
-def copy_template(config: Config, base: dict[str, Any], out: Path) -> None:
-    """Copy the project's files as they stand; only the README gets a head that Hugging Face Spaces reads."""
+def copy_template(config: Config, base: dict[str, Any], licenses: set[str], out: Path) -> None:
+    """Copy the project's files as they stand; only the README gets a head that Hugging Face Spaces reads.
+
+    It names one licence only where the base and all documents (`licenses`) share it.
+    """
     source = templates("app")
     for name in digest_tree(source):
         if name != "README.md":
@@ -135,7 +140,7 @@ def copy_template(config: Config, base: dict[str, Any], out: Path) -> None:
         "title": title, "sdk": "gradio", "sdk_version": gradio[1] if gradio else "", "app_file": "app.py",
         "python_version": "3.11", "pinned": False, "emoji": "💬",
         "colorFrom": config.app.color if config.app.color in SPACES_COLORS else "indigo", "colorTo": "gray",
-        "license": license_id if license_id in SPACES_LICENSES else "other",
+        "license": license_id if license_id in SPACES_LICENSES and licenses <= {license_id} else "other",
         "base_model": Path(base["name"]).name, "base_license": base["license"],
     }  # fmt: skip
     front = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items())

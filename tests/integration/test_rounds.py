@@ -191,9 +191,9 @@ def test_more_feedback_changes_the_round_or_makes_the_next(second: Path, tmp_pat
     assert "is a round itself" in factory(cwd, "feedback", "toy", "--run", "default-r2", code=1)
     correct(Store(cwd / RUNS / "feedback.db"), "papaya", "papaya papaya")
     again = factory(cwd, "feedback", "toy", "--round", "2", "--dry")
-    assert "6 examples" in again and "Nothing was written" in again
+    assert "examples: 6" in again and "Nothing was written" in again
     text = factory(cwd, "feedback", "toy")
-    assert "1 examples and 1 preference pairs" in text and "factory build toy --round 3" in text
+    assert "examples: 1, preference pairs: 1" in text and "factory build toy --round 3" in text
     built = factory(cwd, "build", "toy", "--round", "3")
     assert actions(built) == dict.fromkeys(STAGES, "run")
     scores = read(cwd / RUNS / "default-r3/evaluate/scores.json")

@@ -13,6 +13,7 @@ from apps import EVIL, TEA, Library, make_context, make_run
 from factory.config import App
 from factory.errors import FactoryError
 from factory.files import read_json, templates, write_text
+from factory.records import write_records
 from factory.stages import app
 
 
@@ -69,6 +70,15 @@ def test_project_is_complete(tmp_path: Path, base: Path) -> None:
     readme = (out / "README.md").read_text(encoding="utf-8")
     assert readme.startswith('---\ntitle: "Kitchen"\nsdk: "gradio"\nsdk_version: "6.') and "\n# Kitchen\n" in readme
     assert 'app_file: "app.py"' in readme and 'colorFrom: "indigo"' in readme and 'license: "mit"' in readme
+
+
+def test_a_licence_is_named_only_where_base_and_documents_share_it(tmp_path: Path, base: Path) -> None:
+    for documents in ([{"id": "a", "text": "Tea"}], [{"id": "a", "text": "Tea", "license": "CC-BY-4.0"}]):
+        make_run(tmp_path / "run", base)
+        write_records(tmp_path / "run" / "ingest" / "documents.jsonl", documents)
+        context = make_context(tmp_path / "run")
+        app.run(context)
+        assert 'license: "other"\n' in (context.out / "README.md").read_text(encoding="utf-8")
 
 
 def test_base_is_hard_linked_and_can_be_linked_again(tmp_path: Path, base: Path) -> None:
