@@ -19,7 +19,7 @@ quickstart: setup
 	@echo "Open the demo:  $(BIN)/factory demo cooking"
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -33,6 +33,8 @@ def ngram(task: Task, train: Sequence[Example], items: Sequence[EvalItem]) -> li
     seen = vectorizer.fit_transform([example.question for example in train])
     asked = vectorizer.transform([item.question for item in items])
     answers = [example.answer for example in train]
+    if task.separator and len(task.choices) <= _MOST_LABELS:
+        return _each_label(seen, asked, [answer.split(task.separator) for answer in answers], task.separator)
     if task.choices:
         return _regression(*_in_the_span_of(seen, asked), answers)
     nearest = np.asarray((asked @ seen.T).argmax(axis=1)).ravel()
@@ -54,6 +56,23 @@ def _in_the_span_of(seen: Any, asked: Any) -> tuple[Any, Any]:
 
 
 _MOST_DENSE = 4000
+_MOST_LABELS = 64  # a regression for each of several labels that may hold; above, one over the answers as they stand
+
+
+def _each_label(seen: Any, asked: Any, answers: list[list[str]], separator: str) -> list[str]:
+    """The labels that hold by a regression each; the likeliest where none does."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    binarizer = MultiLabelBinarizer()
+    held = binarizer.fit_transform(answers)
+    model = OneVsRestClassifier(LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a label that every row has
+        shares = model.fit(seen, held).predict_proba(asked)
+    found = [np.flatnonzero(row >= min(0.5, row.max())) for row in shares]
+    return [separator.join(binarizer.classes_[row]) for row in found]
 
 
 def _regression(seen: Any, asked: Any, answers: list[str]) -> list[str]:

@@ -43,6 +43,14 @@ def test_ngram_learns_labels() -> None:
     assert ngram(KIND, TRAIN, [item("an apple"), item("a big hammer"), item("pear")]) == ["fruit", "tool", "fruit"]
 
 
+def test_ngram_tells_several_labels_apart_that_it_never_saw_together() -> None:
+    both = Task("both", "Both", "set_f1", "{input}", ("fruit", "tool"), ";")
+    rows = [*TRAIN, *(example(f"{fruit} {tool}", "fruit;tool") for fruit, tool in zip(FRUIT, TOOLS, strict=True))]
+    asked = ["apple juice and a claw hammer drill", "power hammer", "apple cider", "zzz"]
+    found = ngram(both, rows, [item(text) for text in asked])
+    assert found[:3] == ["fruit;tool", "tool", "fruit"] and found[3], "the likeliest where none holds"
+
+
 def test_ngram_gives_the_nearest_question_s_answer_where_answers_are_free() -> None:
     rows = [
         example("how to bake bread", "with flour"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from . import rules
 class Legal(Domain):
     """Chinese law: the embedded sample in data/, or a source folder with statutes and task files."""
 
-    options: ClassVar[Mapping[str, Any]] = {"cut": 120, "add_sample": True}
+    options: ClassVar[Mapping[str, Any]] = {"cut": 120, "add_sample": True, "recite": True}
 
     def tasks(self) -> Sequence[Task]:
         return _tasks(self.folder)
@@ -60,25 +60,41 @@ class Legal(Domain):
             yield passage_of(document, text, number, article=article)
 
     def examples(self, passages: Sequence[Passage]) -> Iterator[Example]:
-        wanted = self.config.tasks or [task.name for task in self.tasks()]
+        wanted = set(self.config.tasks or [task.name for task in self.tasks()])
         for passage in passages:
-            if passage.meta["kind"] == "row":
-                task = self.task(passage.meta["task"])
-                if answer := rules.answer(task.name, passage.meta["answer"]):
-                    yield self.make_example(task, passage, passage.text, answer)
-                if task.name in ("articles", "term"):  # these rows name the charge: one more case for the charge task
-                    facts, charges = rules.named_charge(passage.text)
-                    if charges and all(charge in self.task("charge").choices for charge in charges.split(";")):
-                        yield self.make_example(self.task("charge"), passage, facts, charges)
-                continue
-            law = re.sub(r"\(.*?\)", "", passage.title)
-            if "recital" in wanted:
-                question = f"{law}{passage.meta['article']}的内容是什么？"
-                yield self.make_example(self.task("recital"), passage, question, passage.text)
-            if law == "刑法" and "charge" in wanted:
-                offences = rules.offences(passage.meta["article"], passage.text, _charges(self.folder))
-                for number, (definition, charges) in enumerate(offences):
-                    yield self.make_example(self.task("charge"), passage, definition, charges, number)
+            made = self._of_row(passage) if passage.meta["kind"] == "row" else self._of_article(passage, wanted)
+            yield from made
+
+    def _of_row(self, passage: Passage) -> Iterator[Example]:
+        """The row itself; what it says besides (charge, articles) makes one more case for those tasks."""
+        task = self.task(passage.meta["task"])
+        if answer := rules.answer(task.name, passage.meta["answer"]):
+            yield self.make_example(task, passage, passage.text, answer)
+        if task.name in ("articles", "term"):
+            facts, charges = rules.named_charge(passage.text)
+            if charges and all(charge in self.task("charge").choices for charge in charges.split(";")):
+                yield self.make_example(self.task("charge"), passage, facts, charges)
+        if task.name == "term":
+            case, articles = rules.named_articles(passage.text)
+            if articles:
+                yield self.make_example(self.task("articles"), passage, case, articles)
+
+    def _of_article(self, passage: Passage, wanted: Set[str]) -> Iterator[Example]:
+        """An article of a statute to recite; one of the Criminal Law defines charges, and is where each of them stands."""
+        law = re.sub(r"\(.*?\)", "", passage.title)
+        article = passage.meta["article"]
+        if "recital" in wanted and self.option("recite"):
+            yield self.make_example(self.task("recital"), passage, f"{law}{article}的内容是什么？", passage.text)
+        if law != "刑法":
+            return
+        charges = _charges(self.folder).get(rules.article_number(article), [])
+        if "charge" in wanted:
+            for number, (definition, names) in enumerate(rules.offences(passage.text, charges)):
+                yield self.make_example(self.task("charge"), passage, definition, names, number)
+        if "articles" in wanted:
+            for number, charge in enumerate(charges):
+                answer = rules.article_number(article).partition("之")[0]
+                yield self.make_example(self.task("articles"), passage, f"罪名:{charge}。", answer, number)
 
     def eval_items(self, passages: Sequence[Passage], source: Path | None) -> Iterable[EvalItem]:
         if source is None:
@@ -93,7 +109,11 @@ class Legal(Domain):
         return rules.shorten(task.name, text, int(self.option("cut")))
 
     def scorers(self) -> Mapping[str, Scorer]:
-        return {"entities": rules.score_entities, "articles": rules.score_articles}
+        return {
+            "topic": rules.one_of(rules.TOPICS), "focus": rules.one_of(rules.FOCUSES), "marriage": rules.named(rules.MARRIAGE),
+            "charge": rules.named(self.task("charge").choices), "entities": rules.score_entities,
+            "articles": rules.score_articles, "term": rules.score_term,
+        }  # fmt: skip
 
 
 @cache

@@ -1,13 +1,16 @@
-"""Legal tasks: their labels and wording, how answers in task files are read, and two scorers of their own."""
+"""Legal tasks: their labels and wording, how answers in task files are read, and LawBench's scorers."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
 
 from factory.domain import Task
-from factory.scorers import token_f1
+from factory.numerals import chinese_number
+from factory.scorers import Scorer
 
 TOPICS = (
     "婚姻家庭", "劳动纠纷", "交通事故", "债权债务", "刑事辩护", "合同纠纷", "房产纠纷", "侵权", "公司法", "医疗纠纷", "拆迁安置",
@@ -22,23 +25,24 @@ MARRIAGE = (
     "按月给付抚养费", "准予离婚", "有夫妻共同债务", "婚前个人财产", "法定离婚", "不履行家庭义务", "存在非婚生子", "适当帮助",
     "不履行离婚协议", "损害赔偿", "感情不和分居满二年", "子女随非抚养权人生活", "婚后个人财产",
 )  # fmt: skip
+ARTICLES = tuple(str(number) for number in range(1, 453))  # of the Criminal Law
 ENTITIES = "犯罪嫌疑人、受害人、被盗货币、物品价值、盗窃获利、被盗物品、作案工具、时间、地点、组织机构"
 
 
 def tasks(charges: tuple[str, ...]) -> tuple[Task, ...]:
     """The eight tasks; `charges` closes the answer space of the charge task."""
     return (
-        Task("topic", "咨询类别", "choice", "判断法律咨询的类别。\n咨询：{input}\n类别：", TOPICS, aliases=("2-4",)),
-        Task("focus", "争议焦点", "choice", "判断案件的争议焦点。\n案情：{input}\n争议焦点：", FOCUSES, aliases=("2-2",)),
-        Task("charge", "罪名", "set_f1", "根据事实判断罪名。\n事实：{input}\n罪名：", charges, ";", aliases=("3-3",)),
+        Task("topic", "咨询类别", "topic", "判断法律咨询的类别。\n咨询：{input}\n类别：", TOPICS, aliases=("2-4",)),
+        Task("focus", "争议焦点", "focus", "判断案件的争议焦点。\n案情：{input}\n争议焦点：", FOCUSES, aliases=("2-2",)),
+        Task("charge", "罪名", "charge", "根据事实判断罪名。\n事实：{input}\n罪名：", charges, ";", aliases=("3-3",)),
         Task("recital", "法条背诵", "rouge_l", "背诵法条。\n{input}\n答案：", max_new_tokens=256, aliases=("1-1",)),
-        Task("marriage", "婚姻争议要点", "set_f1", "判断婚姻案件句子的要点，可多选。\n句子：{input}\n要点：", MARRIAGE, ";",
+        Task("marriage", "婚姻争议要点", "marriage", "判断婚姻案件句子的要点，可多选。\n句子：{input}\n要点：", MARRIAGE, ";",
              aliases=("2-3",)),
         Task("entities", "盗窃案实体", "entities", f"抽取实体（{ENTITIES}）。\n句子：{{input}}\n实体：", max_new_tokens=192,
              aliases=("2-6",)),
-        Task("articles", "刑法法条", "articles", "根据事实和罪名给出刑法法条。\n事实：{input}\n法条：", max_new_tokens=32,
+        Task("articles", "刑法法条", "articles", "根据事实和罪名给出刑法法条的条号。\n事实：{input}\n条号：", ARTICLES, "、",
              aliases=("3-1",)),
-        Task("term", "刑期", "log_distance", "根据事实预测刑期（月）。\n事实：{input}\n刑期：", max_new_tokens=8,
+        Task("term", "刑期", "term", "根据事实预测刑期（月）。\n事实：{input}\n刑期：", max_new_tokens=8,
              aliases=("3-4",)),
     )  # fmt: skip
 
@@ -52,6 +56,8 @@ def answer(task: str, text: str) -> str:
         text = text.rstrip("。")
     if task == "marriage":
         return text.replace("、", ";")
+    if task == "articles":  # 刑法第266、159条
+        return "、".join(re.findall(r"\d+", text))
     return text.replace(";", "\n") if task == "entities" else text
 
 
@@ -102,10 +108,20 @@ def named_charge(text: str) -> tuple[str, str]:
     return facts.strip(), re.split(r"[。\n]|法条", rest, maxsplit=1)[0].strip()
 
 
-def offences(article: str, text: str, charges: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    """(definition, charge) of an article of the Criminal Law, up to the penalty; `charges` by article number (120之一)."""
-    match = re.fullmatch(r"第(.+)条(之.)?", article)
-    names = charges.get(f"{_number(match[1])}{match[2] or ''}", ()) if match else ()
+def named_articles(text: str) -> tuple[str, str]:
+    """(facts and charges, article numbers) of a case that names both, as inputs of the term task do."""
+    case, _, rest = text.partition("法条:")
+    return case.strip(), "、".join(re.findall(r"\d+", rest.split("\n")[0]))
+
+
+def article_number(article: str) -> str:
+    """第一百二十条之一 as 120之一."""
+    match = re.fullmatch(r"第(.+)条(之.+)?", article)
+    return f"{chinese_number(match[1])}{match[2] or ''}" if match else ""
+
+
+def offences(text: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(definition, charges) of an article of the Criminal Law, up to the penalty; `names`: the charges that it holds."""
     paragraphs = [line.strip() for line in text.splitlines() if line.strip()]
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:  # the paragraph that shares most of the charge's characters defines it
@@ -115,17 +131,6 @@ def offences(article: str, text: str, charges: Mapping[str, Sequence[str]]) -> I
             continue
         definition = re.split(r"的?[，,]?(?:对[^，。]{0,30})?[，,]处", paragraph, maxsplit=1)[0][:100]
         yield definition, ";".join(names_here)
-
-
-def _number(text: str) -> int:
-    """A Chinese numeral below a thousand."""
-    total = digit = 0
-    for sign in text:
-        if sign in (units := {"十": 10, "百": 100}):
-            total, digit = total + (digit or 1) * units[sign], 0
-        else:
-            digit = "零一二三四五六七八九".find(sign)
-    return total + digit
 
 
 def articles(text: str) -> Iterator[tuple[str, str]]:
@@ -140,25 +145,90 @@ def articles(text: str) -> Iterator[tuple[str, str]]:
             yield name, re.sub(r"\n{2,}", "\n", content.strip())
 
 
-def _entities(text: str) -> dict[str, str]:
-    found: dict[str, str] = defaultdict(str)
-    for part in re.split(r"[\n;；]", text):
-        kind, colon, value = part.replace("：", ":").partition(":")
-        if colon and value.strip():
-            found[kind.strip()] += value.strip()
-    return found
+# The scorers follow the definitions of LawBench (arXiv 2309.16289 and its evaluation functions), each row on its own.
 
 
-def score_entities(prediction: str, references: Sequence[str]) -> float:
-    """Soft F1 over entity types (as LawBench's 2-6): the character F1 of each type's text counts as its hit."""
-    found, wanted = _entities(prediction), _entities(references[0])
-    if not found and not wanted:
-        return 1.0
-    hits = sum(token_f1(found[kind], [wanted[kind]]) for kind in found if kind in wanted)
-    return 2 * hits / (len(found) + len(wanted))
+def one_of(options: Sequence[str]) -> Scorer:
+    """1 where the answer names the right option and no other one, wherever in it (2-2, 2-4)."""
+
+    def score(prediction: str, references: Sequence[str]) -> float:
+        return float([option for option in options if option in prediction] == [references[0]])
+
+    return score
+
+
+def named(options: Sequence[str], nested: bool = False) -> Scorer:
+    """F1 of the options that the answer names, wherever in it (2-3, 3-3).
+
+    An option whose name only stands inside another's (组织卖淫 in 协助组织卖淫) is not named by it; LawBench counts it
+    (`nested`), so that some right answers cannot have full marks there.
+    """
+
+    def score(prediction: str, references: Sequence[str]) -> float:
+        wanted = {label.strip() for label in references[0].split(";")}
+        found, text = set(), prediction
+        for option in sorted({*options, *wanted}, key=len, reverse=True):
+            if option in text:
+                found.add(option)
+                text = text if nested else text.replace(option, "\n")
+        return _f1(found, wanted)
+
+    return score
 
 
 def score_articles(prediction: str, references: Sequence[str]) -> float:
-    """F1 of the article numbers."""
-    found, wanted = (set(re.findall(r"\d+", text)) for text in (prediction, references[0]))
+    """F1 of the article numbers, one in each part between 、 (3-1); a paragraph's number is none."""
+    found, wanted = (set(_articles(text)) for text in (prediction, references[0]))
+    return _f1(found, wanted)
+
+
+def _articles(text: str) -> Iterator[int]:
+    for part in re.sub(r"第[^第款]*款", "", text).split("、"):
+        if number := re.search(r"\d+", re.sub(_NUMERAL, lambda match: str(chinese_number(match[0])), part)):
+            yield int(number[0])
+
+
+def score_entities(prediction: str, references: Sequence[str]) -> float:
+    """Soft F1 over entity types (2-6): a type hits by the F1 of its text's characters; an entry ends with its line or at a space."""
+    found, wanted = _entities(prediction), _entities(references[0])
+    hits = sum(_overlap(found[kind], wanted[kind]) for kind in found if kind in wanted)
+    return 2 * hits / (len(found) + len(wanted)) if found or wanted else 1.0
+
+
+def _entities(text: str) -> dict[str, str]:
+    """The last entry of each type."""
+    found = {}
+    for kind in ENTITIES.split("、"):
+        for match in re.finditer(rf"{kind}[:：](?=.)\s*([^\n ]*)", text):
+            if match[1] not in ("", "无", "未提及"):
+                found[kind] = match[1]
+    return found
+
+
+def _overlap(found: str, wanted: str) -> float:
+    """F1 over the bag of characters, without signs and spaces."""
+    bags = [Counter(re.sub(r"[\W_]", "", text)) for text in (found, wanted)]
+    return 2 * (bags[0] & bags[1]).total() / max(1, bags[0].total() + bags[1].total())
+
+
+def score_term(prediction: str, references: Sequence[str]) -> float:
+    """1 - |ln(months + 1) - ln(reference + 1)| / ln 216, not below 0 (3-4); years count where no month is named."""
+    found, wanted = (_months(text) for text in (prediction, references[0]))
+    if found is None or wanted is None:
+        return 0.0
+    return max(0.0, 1 - abs(math.log1p(found) - math.log1p(wanted)) / math.log(216))
+
+
+def _months(text: str) -> int | None:
+    text = re.sub(_NUMERAL, lambda match: str(chinese_number(match[0])), text)
+    if month := re.search(r"(\d+)个月", text) or re.search(r"(\d+)月", text):
+        return int(month[1])
+    year = re.search(r"(\d+)年", text)
+    return 12 * int(year[1]) if year else None
+
+
+_NUMERAL = "[零〇一二两三四五六七八九十百千]+"
+
+
+def _f1(found: Set[Any], wanted: Set[Any]) -> float:
     return 2 * len(found & wanted) / (len(found) + len(wanted)) if found or wanted else 0.0

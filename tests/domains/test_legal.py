@@ -95,3 +95,48 @@ def test_an_unknown_task_is_named_with_its_file_and_line(source: Path) -> None:
         file.write(json.dumps({"task": "9-9", "input": CASE, "answer": "盗窃"}) + "\n")
     with pytest.raises(FactoryError, match=r"train\.jsonl:4: domain 'legal' has no task '9-9'"):
         examples(source)
+
+
+def test_one_label_must_be_named_alone_and_several_by_the_longest_name() -> None:
+    one = rules.one_of(("侵权", "公司法"))
+    assert (one("类别：侵权。", ["侵权"]), one("侵权、公司法", ["侵权"]), one("", ["侵权"])) == (1.0, 0.0, 0.0)
+    several = rules.named(("组织卖淫", "协助组织卖淫", "盗窃"))
+    assert several("[罪名]协助组织卖淫<eoa>", ["协助组织卖淫"]) == 1.0
+    assert rules.named(("组织卖淫", "协助组织卖淫"), nested=True)("协助组织卖淫", ["协助组织卖淫"]) == pytest.approx(
+        2 / 3
+    )
+    assert several("盗窃;组织卖淫", ["盗窃"]) == pytest.approx(2 / 3) and several("抢劫", ["盗窃"]) == 0.0
+    assert several("盗窃和抢劫", ["盗窃;抢劫"]) == 1.0, "a reference's own name counts though no list has it"
+
+
+@pytest.mark.parametrize(
+    ("scorer", "prediction", "reference", "wanted"),
+    [
+        ("articles", "刑法第236条、刑法第264条", "刑法第264条", 2 / 3),
+        ("articles", "第二百六十四条第二款", "刑法第264条", 1.0),
+        ("articles", "第264条，罚金2000元", "刑法第264条", 1.0),  # one number a part
+        ("articles", "不知道", "刑法第264条", 0.0),
+        ("term", "十二个月", "12个月", 1.0),
+        ("term", "有期徒刑一年", "12个月", 1.0),
+        ("term", "2年6个月", "6个月", 1.0),  # months before years, as there
+        ("term", "8", "8个月", 0.0),
+        ("term", "7个月", "15个月", 1 - 0.6931472 / 5.3752784),
+        ("entities", "受害人:甲\n时间:今年", "受害人:甲\n时间:今年", 1.0),
+        ("entities", "受害人：甲某，地点:无", "受害人:甲某", 4 / 7),  # up to the line's end
+        ("entities", "受害人:甲某 地点:无", "受害人:甲某", 1.0),
+        ("entities", "受害人:甲\n时间:明年\n地点:县里", "受害人:甲\n时间:今年", 2 * (1 + 0.5) / 5),
+        ("entities", "没有", "受害人:甲", 0.0),
+    ],
+)
+def test_scorers_follow_lawbench(scorer: str, prediction: str, reference: str, wanted: float) -> None:
+    score = load_domain("legal").scorer(scorer)
+    assert score(prediction, [reference], "") == pytest.approx(wanted, abs=1e-6)
+
+
+def test_where_a_charge_stands_is_learned_from_the_law_and_from_cases_that_name_both(source: Path) -> None:
+    rows = [row for row in examples(source, "tasks=['articles', 'term']") if row.task == "articles"]
+    asked = {row.question.split("\n")[1].removeprefix("事实："): row.answer for row in rows}
+    assert asked["罪名:盗窃。"] == "264" and asked["罪名:煽动分裂国家。"] == "103" and asked["罪名:放火。"] == "114"
+    assert [row.answer for row in rows if "窃得现金" in row.question] == ["264"] * 3
+    assert all("法条" not in question for question in asked)
+    assert rules.article_number("第一百三十三条之一") == "133之一"
