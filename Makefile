@@ -1,7 +1,7 @@
-# make setup | quickstart | test | lint | bench | bench-inference
+# make setup | quickstart | test | lint | bench | bench-legal | bench-inference
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup quickstart test lint bench bench-inference clean
+.PHONY: setup quickstart test lint bench bench-legal bench-inference clean
 
 setup: .venv/ready
 
@@ -28,6 +28,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/quality.py
+
+bench-legal: setup
+	$(BIN)/python benchmarks/legal.py
 
 # needs a built run: factory build cooking
 bench-inference: setup
