@@ -63,8 +63,8 @@ def main() -> None:
 def exported(arguments: argparse.Namespace) -> dict[str, Path]:
     """The run's GGUF of each quantization, exported where it is missing."""
     from factory.export.artifact import export
-    from factory.export.job import Order
     from factory.files import read_json
+    from factory.weights.job import Order
 
     found = {}
     for quant in QUANTS:

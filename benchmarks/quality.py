@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "README.zh-CN.md", "docs/data-engine.md", "docs/data-engine.zh-CN.md")
 NAMES = ("base", "sft", "dpo", "ngram", "majority")
 
 
@@ -78,9 +77,14 @@ def write(name: str, domain: str, folder: Path, wall: float) -> None:
 
 def refresh() -> None:
     """Every page with tables as the results have them."""
-    for page in PAGES:
-        path = RESULTS.parents[1] / page
+    for path in pages():
         path.write_text(inserted(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def pages() -> list[Path]:
+    """The pages that may hold tables."""
+    root = RESULTS.parents[1]
+    return sorted([*root.glob("README*.md"), *root.glob("docs/**/*.md")])
 
 
 def inserted(page: str) -> str:

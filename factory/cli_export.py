@@ -42,7 +42,7 @@ def export(
     """
     from factory.export.artifact import export
     from factory.export.budgets import check
-    from factory.export.job import Order
+    from factory.weights.job import Order
 
     order = Order(domain, to, quant, model, run, output, over, force, zipped)
     say(f"\nExported: {export(order, say, check)}")
@@ -65,6 +65,6 @@ def release(
     Example: factory release cooking
     """
     from factory.export.artifact import export
-    from factory.export.job import Order
+    from factory.weights.job import Order
 
     say(f"\nReleased: {export(Order(domain, 'release', run=run, output=output, force=force), say)}")

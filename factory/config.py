@@ -99,6 +99,7 @@ class Prefer:
     max_prompts: int = 240  # training questions asked, spread over the tasks
     samples: int = 1  # answers sampled per question; the worst of them becomes the rejected one
     judge: str = "scorer"  # scorer: the task's own; teacher: [synthesize] teacher must agree, too, asked in both orders
+    engine: str = "torch"  # what answers: torch, or llama (llama.cpp over the adapter as a GGUF, quicker on most CPUs; extra gguf)
     temperature: float = 0.7  # 0: greedy
     margin: float = 0.2  # the answer must score at least this much below the reference (of 0 to 1)
     min_pairs: int = 32  # fewer change nothing: DPO is left out; 8 are enough where an expert's is among them
@@ -226,6 +227,7 @@ _CHOICES = {
     "sft.quantization": ("nf4", "none"),
     "synthesize.kinds": ("fact", "explain", "scenario", "judge", "talk", "decline"),
     "prefer.judge": ("scorer", "teacher"),
+    "prefer.engine": ("torch", "llama"),
     "evaluate.gates.above": ("base", "ngram", "majority"),
     "evaluate.gates.not_below": ("base", "ngram", "majority"),
 }

@@ -16,9 +16,9 @@ import toys
 from tiny import tiny_model
 
 from factory.errors import FactoryError
-from factory.export import convert
 from factory.files import write_json
 from factory.models import home
+from factory.weights import convert
 
 PROMPTS = ["What is mango?", "Bake the bread for 20 minutes.", "Say twice: kiwi 猕猴桃"]
 

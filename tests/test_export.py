@@ -17,14 +17,15 @@ from tiny import TEMPLATE
 from toys import Factory
 
 from factory.errors import FactoryError
-from factory.export import convert, quantize
 from factory.export.artifact import export
-from factory.export.job import Order, open_job
 from factory.export.ollama import turns_of
+from factory.export.order import open_job
 from factory.files import read_json, sha256
 from factory.generate import Question
 from factory.llama import open_llama
 from factory.models import catalog
+from factory.weights import convert, quantize
+from factory.weights.job import Order
 
 CHATML = (
     "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}"

@@ -11,10 +11,10 @@ from integration.test_models import ARCHITECTURES
 
 from factory.errors import FactoryError
 from factory.export.artifact import export
-from factory.export.gguf_files import PARTLY
-from factory.export.job import Order
 from factory.files import read_json
 from factory.llama import open_llama
+from factory.weights.gguf_files import PARTLY
+from factory.weights.job import Order
 
 
 def logprobs(run: Path, ids: list[int], cache: dict[str, Any]) -> Any:

@@ -14,10 +14,10 @@ from exported import converter, fetched, make_base, make_run  # noqa: F401
 from toys import Factory
 
 from factory.errors import FactoryError
-from factory.export import convert
 from factory.export.artifact import export
-from factory.export.job import Order
 from factory.files import read_json, write_json
+from factory.weights import convert
+from factory.weights.job import Order
 
 
 def silent(text: str) -> None: ...

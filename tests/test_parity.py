@@ -14,16 +14,17 @@ from ggufs import adapter_gguf, random_adapter, tiny_gguf
 from tiny import tiny_model
 
 from factory.errors import FactoryError
-from factory.export import weights
 from factory.export.artifact import export
 from factory.export.budgets import check
 from factory.export.causes import rest_cause
-from factory.export.job import Job, Order, open_job
+from factory.export.order import open_job
 from factory.export.parity import check_parity, require_parity
 from factory.export.reading import load_plain, read_answers
 from factory.files import read_json, write_text
 from factory.generate import Answer, Question, answer
 from factory.records import EvalItem, Prediction, read_records, write_records
+from factory.weights import merge
+from factory.weights.job import Job, Order
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 WORDS = ["mango", "chisel", "kiwi", "axe", "plum", "file", "a very long word 猕猴桃", "saw"]
@@ -62,7 +63,7 @@ def order(kind: str, quant: str) -> Job:
 
 def whole(job: Job, folder: Path, **spoiled: Any) -> dict[str, Any]:
     """The run's model as a GGUF, and what parity finds."""
-    weights.merge(job, folder / "merged")
+    merge.merge(job, folder / "merged")
     tiny_gguf(folder / "merged", folder / "whole.gguf", **spoiled)
     return check_parity(job, folder, {"file": "whole.gguf"})
 
@@ -115,7 +116,7 @@ def test_dropped_special_tokens_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.4, 0.97])
 def test_a_truncated_file_is_named(run: Path, tmp_path: Path, share: float) -> None:
     job = order("gguf", "f32")
-    weights.merge(job, tmp_path / "merged")
+    merge.merge(job, tmp_path / "merged")
     file = tiny_gguf(tmp_path / "merged", tmp_path / "whole.gguf")
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
     found = check_parity(job, tmp_path, {"file": file.name})
@@ -179,13 +180,13 @@ def test_what_transformers_reads_is_checked_too(run: Path, kind: str, quant: str
 def test_a_failed_export_is_kept_marked_and_exits_1(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = weights.copy_tokenizer
+    original = merge.copy_tokenizer
 
     def spoiled(job: Job, out: Path) -> None:
         original(job, out)
         write_text(out / "chat_template.jinja", CHATML)
 
-    monkeypatch.setattr(weights, "copy_tokenizer", spoiled)
+    monkeypatch.setattr(merge, "copy_tokenizer", spoiled)
     ended = toys.Factory(monkeypatch, capsys)("export", "toy", "--to", "merged", "--quant", "f32")
     assert ended.code == 1 and len(ended.err.strip().splitlines()) == 2
     assert "Likely cause, template" in ended.err and "Traceback" not in ended.err

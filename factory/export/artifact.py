@@ -16,16 +16,17 @@ from typing import Any
 
 from factory.errors import FactoryError, suggest
 from factory.export.folder import write_folder
-from factory.export.gguf_files import write_gguf, write_gguf_lora
-from factory.export.job import PLAIN, QUANTS, Job, Order, Say, open_job
 from factory.export.notices import licence_text
 from factory.export.ollama import write_ollama
+from factory.export.order import open_job
 from factory.export.parity import require_parity
-from factory.export.quantize import MIXES
 from factory.export.release import write_release
-from factory.export.weights import write_adapter, write_merged
 from factory.files import atomic_write, lock, sha256, write_json, write_text
 from factory.stage import full_disk_named, package_versions
+from factory.weights.gguf_files import write_gguf, write_gguf_lora
+from factory.weights.job import PLAIN, QUANTS, Job, Order, Say
+from factory.weights.merge import write_adapter, write_merged
+from factory.weights.quantize import MIXES
 
 Make = Callable[[Job, Path], dict[str, Any]]
 Check = Callable[

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from factory.export.job import Job
 from factory.export.measure import measure
 from factory.export.opened import PLAIN_KINDS, files_of
 from factory.export.parity import check_parity
 from factory.records import EvalItem, read_records
+from factory.weights.job import Job
 
 PROMPTS = 3  # eval questions of middle length that are answered
 TOKENS = 48  # of each answer

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.export.job import PLAIN, Job
 from factory.export.opened import Artifact
 from factory.generate import Question
 from factory.gguf_check import check_gguf
+from factory.weights.job import PLAIN, Job
 
 PROBES = 12  # questions whose prompts are compared
 ROWS = 256  # of a matrix that are compared

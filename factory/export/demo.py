@@ -9,8 +9,8 @@ from pathlib import Path
 from factory.errors import FactoryError, need_extra, suggest
 from factory.export.artifact import export
 from factory.export.budgets import check
-from factory.export.job import Order, Say
 from factory.files import read_json
+from factory.weights.job import Order, Say
 
 ENGINES = ("torch", "llama")
 FILES = ("base.gguf", "adapter.gguf")  # as templates/app/llama.py looks for them

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.export.gguf_files import write_gguf
-from factory.export.job import Job
 from factory.export.ollama import modelfile, turns_of
 from factory.files import read_json, read_text, sha256, templates, write_json, write_text
 from factory.generate import Question
 from factory.llama import open_llama, room_for
 from factory.records import Prediction, read_records
+from factory.weights.gguf_files import write_gguf
+from factory.weights.job import Job
 
 QUESTIONS = 10
 

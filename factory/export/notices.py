@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from factory.errors import FactoryError
-from factory.export.job import Job
 from factory.files import read_text
 from factory.models import find_base, local_folder
 from factory.records import read_rows
+from factory.weights.job import Job
 
 LEGAL = ("license", "licence", "notice", "use_policy")
 GEMMA = (

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.export.gguf_files import write_gguf
-from factory.export.job import Job
 from factory.export.notices import licence_text
-from factory.export.weights import settings_of
 from factory.files import write_text
+from factory.weights.gguf_files import write_gguf
+from factory.weights.job import Job
+from factory.weights.merge import settings_of
 
 WINDOW = 4096  # tokens: Ollama's own default; more costs memory
 Messages = list[dict[str, str]]

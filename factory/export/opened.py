@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from factory.export.job import Job
 from factory.export.reading import load_plain, read_answers
 from factory.generate import Answer, Question, answer
 from factory.llama import SLOTS, Told, open_llama
 from factory.models import load_tokenizer
 from factory.progress import Progress
 from factory.records import Message
+from factory.weights.job import Job
 
 PLAIN_KINDS = ("adapter", "merged")  # read by transformers; every other kind by llama.cpp
 

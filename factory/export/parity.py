@@ -14,13 +14,13 @@ from typing import Any
 
 from factory.errors import FactoryError
 from factory.export.causes import prompt_cause, rest_cause, weights_cause
-from factory.export.job import PLAIN, Job, base_weights
 from factory.export.opened import PLAIN_KINDS, Artifact, files_of, open_artifact
 from factory.export.reading import Reading, load_plain, mean_difference, read_answers
 from factory.generate import Question
 from factory.llama import Told, room_for
 from factory.progress import Progress
 from factory.records import EvalItem, Prediction, read_records
+from factory.weights.job import PLAIN, Job, base_weights
 
 LOSSLESS = (*PLAIN, "q8_0", "")
 EXAMPLES = 5  # answers shown that part from the trained model's

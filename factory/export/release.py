@@ -12,15 +12,15 @@ from typing import Any
 import factory
 from factory.console import scores_of
 from factory.errors import FactoryError
-from factory.export.job import Job
 from factory.export.notices import licence_text
-from factory.export.weights import write_adapter
 from factory.files import read_text, templates, write_json, write_text
 from factory.forgetting import forgetting, told
 from factory.generate import Question, answer
 from factory.models import find_base, load_answering
 from factory.records import Document, EvalItem, read_records
 from factory.stage import manifest
+from factory.weights.job import Job
+from factory.weights.merge import write_adapter
 
 ASKED = 8  # eval items that are asked one by one for the time of an answer
 Gate = dict[str, Any]

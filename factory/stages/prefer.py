@@ -15,9 +15,10 @@ from typing import Any
 
 from factory.errors import FactoryError
 from factory.files import read_json
-from factory.generate import Question, answer
+from factory.generate import Answer, Question, answer
 from factory.judge import judge
 from factory.kinds import Short
+from factory.llama import open_llama, room_for
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import Example, Preference, read_records, write_records
@@ -25,6 +26,8 @@ from factory.rounds import expert, feedback_mark
 from factory.selection import in_turn
 from factory.stage import Context, Stage, code_parts
 from factory.teacher import Ask, Teacher, limits_of, open_teacher
+from factory.weights.gguf_files import scratch_in, write_gguf_lora
+from factory.weights.job import Job, Order, base_weights
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -72,24 +75,40 @@ def _sampled(context: Context, examples: list[Example]) -> list[list[str]]:
     """`prefer.samples` answers of the SFT adapter to each example's question."""
     settings, domain = context.config.prefer, context.domain
     base = read_json(context.input("sft") / "base.json")
-    adapter = context.input("sft") / "adapter"
-    model, tokenizer = load_answering(Path(base["path"]), context.config.sft.quantization, adapter)
     questions = [
         Question(example.prompt, domain.task(example.task)) for example in examples for _ in range(settings.samples)
     ]
-    answers = answer(
-        model,
-        tokenizer,
-        questions,
-        batch=context.config.evaluate.batch,
-        stop=base["stop"],
-        no_repeat_ngram=context.config.evaluate.no_repeat_ngram,
-        temperature=settings.temperature,
-        seed=context.config.seed,
-        progress=Progress(context.say, "prefer question", len(questions)),
-    )
+    rules: dict[str, Any] = {
+        "stop": base["stop"],
+        "no_repeat_ngram": context.config.evaluate.no_repeat_ngram,
+        "temperature": settings.temperature,
+        "seed": context.config.seed,
+        "progress": Progress(context.say, "prefer question", len(questions)),
+    }
+    answers: Sequence[Answer]
+    if settings.engine == "llama":
+        answers = _by_llama(context, base, questions, rules)
+    else:
+        model, tokenizer = load_answering(
+            Path(base["path"]), context.config.sft.quantization, context.input("sft") / "adapter"
+        )
+        answers = answer(model, tokenizer, questions, batch=context.config.evaluate.batch, **rules)
     texts = [found.text for found in answers]
     return [texts[start : start + settings.samples] for start in range(0, len(texts), settings.samples)]
+
+
+def _by_llama(
+    context: Context, base: dict[str, Any], questions: list[Question], rules: dict[str, Any]
+) -> Sequence[Answer]:
+    """llama.cpp answers: the SFT adapter as a GGUF over the base's, which the next build finds again below home()/gguf."""
+    order = Order(context.config.name, "gguf-lora", "f16", model="sft")
+    weights = base_weights(base, context.config.sft.quantization, "trained", context.say)
+    job = Job(order, "f16", context.run_dir.resolve(), context.domain, "sft", base, weights, context.say)
+    with scratch_in(context.out) as scratch:
+        made = write_gguf_lora(job, scratch)
+        file = Path(made["base_gguf"])
+        with open_llama(file, [scratch / made["file"]], context=room_for(questions)) as llama:
+            return llama.answer(questions, **rules)
 
 
 def weighted(pairs: Sequence[Preference], weight: float) -> list[Preference]:

@@ -10,22 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from factory.build import open_run, run_domain
 from factory.domain import Domain
-from factory.errors import FactoryError, suggest
+from factory.errors import FactoryError
 from factory.files import digest, read_json, read_text, sha256
 from factory.generate import stop_ids
 from factory.hardware import inspect_machine
 from factory.models import base_folder, find_base, load_tokenizer, nf4_folder
-from factory.predict import MODELS, resolve_model
-from factory.stage import manifest
 
 Say = Callable[[str], None]
 QUANTS = {  # bits a weight takes in the file
     "f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q6_k": 6.6, "q5_k_m": 5.7, "q4_k_m": 4.9, "q4_0": 4.6,
 }  # fmt: skip
 PLAIN = ("f32", "f16", "bf16")
-OVER = ("trained", "original")
 
 
 @dataclass(frozen=True)
@@ -128,27 +124,6 @@ class Job:
     def parameters(self) -> int:
         """How many weights the base has, from its files' headers."""
         return sum(_count(path) for path in self.base_dir.glob("*.safetensors"))
-
-
-def open_job(order: Order, quants: tuple[str, ...], say: Say) -> Job:
-    """Look the order over and find its inputs; `quants`: those that the kind takes, its own first."""
-    for word, known in ((order.model, MODELS), (order.over, OVER)):
-        if word not in known:
-            raise FactoryError(f"Unknown choice '{word}'.", suggest(word, known))
-    quant = order.quant or (quants[0] if quants else "")
-    if quant and quant not in quants:
-        hint = suggest(quant, quants) if quants else "Leave --quant out."
-        raise FactoryError(f"--to {order.kind} has no quantization '{quant}'.", hint)
-    folder = open_run(order.domain, order.run).resolve()
-    domain = run_domain(order.domain, order.run)
-    manifest(folder, "sft")
-    base = read_json(folder / "sft" / "base.json")
-    model = resolve_model(folder, order.model)
-    base_dir = base_weights(base, domain.config.sft.quantization, order.over, say)
-    job = Job(order, quant, folder, domain, model, base, base_dir, say)
-    if job.adapter:
-        check_adapter(job.adapter)
-    return job
 
 
 def base_weights(base: dict[str, Any], quantization: str, over: str, say: Say) -> Path:

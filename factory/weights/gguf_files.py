@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.export.convert import DIRECT, SCRIPT, adapter_gguf, model_gguf
-from factory.export.job import Job
-from factory.export.quantize import quantize_gguf
-from factory.export.weights import settings_of
 from factory.files import sha256, write_text
 from factory.models import home, once
+from factory.weights.convert import DIRECT, SCRIPT, adapter_gguf, model_gguf
+from factory.weights.job import Job
+from factory.weights.merge import settings_of
+from factory.weights.quantize import quantize_gguf
 
 PARTLY = {"minicpm3": "what it changes in q_a, q_b, kv_a and kv_b has no effect there"}  # measured, xllamacpp 2026.10
 README = """# {title}: the adapter alone

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.export.job import Job
 from factory.files import read_json, write_json, write_text
 from factory.models import add_adapter, find_base, local_folder, quiet_libraries
+from factory.weights.job import Job
 
 DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 

