@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def room(path: Path) -> str:
 
 def test_every_module_has_a_level() -> None:
     assert {room(path) for path in FILES} == set(LEVEL)
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "factory").rglob("__init__.py")}
+    assert found <= set(told), found - set(told)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "factory")))
