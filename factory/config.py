@@ -79,8 +79,8 @@ class Rounds:
     """What `factory build --round` does: it goes on from the adapter of the round before, on what experts said of it."""
 
     learning_rate: float = 0.0  # of sft in a round; 0: as in [sft]
-    epochs: float = 4.0  # of sft in a round
-    replay: float = 3.0  # earlier training rows seen again for each example of an expert, so that they stay known
+    epochs: int = 6  # how often sft sees an example of an expert; an earlier row is seen once
+    replay: float = 10.0  # earlier training rows seen again for each example of an expert, so that they stay known
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,9 @@ class Config:
     export: Export = field(default_factory=Export)
 
     def of_a_round(self) -> Config:
-        """These settings for a round after the first: [rounds] has its own learning rate and epochs for sft."""
+        """These settings for a round after the first: sft has the rate of [rounds] and one pass (factory.rounds.as_often)."""
         rate = self.rounds.learning_rate or self.sft.learning_rate
-        sft = dataclasses.replace(self.sft, learning_rate=rate, epochs=self.rounds.epochs)
+        sft = dataclasses.replace(self.sft, learning_rate=rate, epochs=1.0)
         return dataclasses.replace(self, sft=sft)
 
     def section(self, name: str) -> dict[str, Any]:
@@ -213,7 +213,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
-    "rounds.learning_rate": (0, 1), "rounds.epochs": (1e-6, 1000), "rounds.replay": (0, 1000),
+    "rounds.learning_rate": (0, 1), "rounds.epochs": (1, 1000), "rounds.replay": (0, 1000),
     "prefer.weights.own": (0, 100), "prefer.weights.expert": (0, 100), "prefer.weights.teacher": (0, 100),
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),

@@ -77,6 +77,15 @@ def rows_of_round(context: Context) -> tuple[list[Example], list[Example], list[
     return said, replayed, read_records(context.earlier / "curate" / "dev.jsonl", Example)
 
 
+def as_often(context: Context, examples: list[Example]) -> list[Example]:
+    """The rows as sft sees them in a round: an expert's `rounds.epochs` times, the earlier ones once.
+
+    These were learned before: seen often again they would be learned by heart, and the eval set falls (benchmarks/rounds.py).
+    """
+    said = {row.id for row in expert(context, Example)}
+    return [row for row in examples for _ in range(context.config.rounds.epochs if row.id in said else 1)]
+
+
 def asks(row: Example | Preference | EvalItem) -> str:
     """What is asked, and nothing of how it is written: the turns without the system prompt, marks and spaces."""
     return "\n".join(squeeze(turn["content"]) for turn in row.prompt if turn["role"] != "system")

@@ -9,7 +9,7 @@ from factory.hardware import inspect_machine
 from factory.models import add_adapter, base_folder, find_base, load_base, quiet_libraries
 from factory.plan import plan_sft, require_fit, work_of
 from factory.records import Example, read_records
-from factory.rounds import adapter_mark, best_adapter, check_base
+from factory.rounds import adapter_mark, as_often, best_adapter, check_base
 from factory.stage import Context, Stage
 from factory.training import (
     fit,
@@ -29,6 +29,8 @@ def run(context: Context) -> dict[str, Any]:
     quiet_libraries()
     machine = inspect_machine()
     examples = read_records(context.input("curate") / "train.jsonl", Example)
+    if context.earlier:
+        examples = as_often(context, examples)
     work = work_of(context.config.base, examples, context.config.language)
     if work.estimated:  # say what does not fit before it is fetched
         require_fit(plan_sft(context.config, machine, work, measure=False))
@@ -101,7 +103,8 @@ def run(context: Context) -> dict[str, Any]:
 def _watches(context: Context) -> dict[str, str]:
     base = find_base(context.config.base)
     known = {"base weights": base.sha256 or base.id or base.name, "base template": base.chat_template}
-    return known | adapter_mark(context)
+    often = {"rounds.epochs": str(context.config.rounds.epochs)} if context.earlier else {}
+    return known | adapter_mark(context) | often
 
 
 STAGE = Stage("sft", run, reads=("curate",), settings=("base", "sft"), watches=_watches)
