@@ -127,6 +127,8 @@ def test_what_round_two_learned_from(second: Path) -> None:
     assert asked.count("What is melon?") == 1, "the row that the expert contradicts is not seen again"
     assert not [text for text in asked if "yam" in text], "a promoted question is not trained on"
     assert rows(run / "curate/dev.jsonl") == rows(second / RUNS / "default/curate/dev.jsonl")
+    sft = read(run / "sft/manifest.json")["summary"]
+    assert sft["steps"] == -(-(5 * 8 + 15) // 8), "an expert's row eight times, an earlier one once"
     made = rows(run / "prefer/pairs.jsonl")
     assert {row["provenance"]["kind"] for row in made} >= {"expert"}
     assert read(run / "prefer/manifest.json")["summary"]["sources"]["expert"] == 6

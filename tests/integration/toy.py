@@ -94,6 +94,11 @@ learning_rate = 5e-3
 batch = 2
 save_steps = 2
 
+[rounds]
+learning_rate = 2e-4
+epochs = 8
+replay = 3
+
 [evaluate]
 resamples = 200
 """
