@@ -78,8 +78,8 @@ class Sft:
 class Rounds:
     """What `factory build --round` does: it goes on from the adapter of the round before, on what experts said of it."""
 
-    learning_rate: float = 0.0  # of sft in a round; 0: as in [sft]
-    epochs: int = 6  # how often sft sees an example of an expert; an earlier row is seen once
+    learning_rate: float = 5e-4  # of sft in a round; 0: as in [sft]
+    epochs: int = 8  # how often sft sees an example of an expert; an earlier row is seen once
     replay: float = 10.0  # earlier training rows seen again for each example of an expert, so that they stay known
 
 
