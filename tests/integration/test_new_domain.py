@@ -59,7 +59,7 @@ def test_a_folder_becomes_a_domain_that_is_fit_to_build(factory: Factory, docs: 
     assert dry.code == 0 and "would write ./domains/lv_cha_2" in dry.out and tree(tmp_path) == before
     made = factory("new-domain", "绿茶 2", "--docs", docs, "--yes")
     assert made.code == 0 and "factory build lv_cha_2" in made.out, made.err
-    assert made.out.startswith(dry.out)  # --dry says what is then done
+    assert made.out.startswith(dry.out[: dry.out.index("would write")])  # --dry says what is then done
     assert {path: what for path, what in tree(tmp_path).items() if path in before} == before
     assert sorted(path.name for path in (tmp_path / "domains").iterdir()) == ["lv_cha_2"]
     assert "绿茶 2" in factory("domains").out
