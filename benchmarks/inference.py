@@ -119,20 +119,22 @@ def questions(arguments: argparse.Namespace) -> list[Any]:
 
 
 def transformers_side(arguments: argparse.Namespace) -> dict[str, float]:
-    """transformers, as the factory loads a model to answer: fp32 with packed weights, or this machine's bf16."""
+    """transformers as the factory answers on a CPU (fp32, packed weights), or in bf16 with the adapter beside the weights."""
     import torch
 
     from factory import hardware, models
     from factory.build import run_domain
     from factory.files import read_json
 
-    if arguments.side == "fp32":
-        plain = dataclasses.replace(hardware.inspect_machine(), native_bf16=False)
-        models.inspect_machine = lambda *_: plain
     folder = Path("runs") / arguments.domain / arguments.run
     base, best = read_json(folder / "sft" / "base.json"), read_json(folder / "evaluate" / "scores.json")["best"]
     quantization = run_domain(arguments.domain, arguments.run).config.sft.quantization
-    model, tokenizer = models.load_answering(Path(base["path"]), quantization, folder / best / "adapter")
+    if arguments.side == "fp32":
+        model, tokenizer = models.load_answering(Path(base["path"]), quantization, folder / best / "adapter")
+    else:
+        machine = dataclasses.replace(hardware.inspect_machine(), native_bf16=True)
+        model, tokenizer = models.load_base(Path(base["path"]), quantization, machine)
+        model = models.add_adapter(model, folder / best / "adapter")
     torch.set_num_threads(arguments.threads)
     model.eval()
 
@@ -237,7 +239,7 @@ def overhead(found: dict[str, dict[str, float]]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    names = {"fp32": "transformers, fp32", "bf16": "transformers, bf16 (as the factory chooses here)"}
+    names = {"fp32": "transformers, fp32 (as the factory answers on a CPU)", "bf16": "transformers, bf16"}
     slow = result["sides"]["fp32"]
     lines = [
         "| | prompt, tokens/s | answer, tokens/s | first token | peak memory | answer beside fp32 |",

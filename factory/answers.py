@@ -62,7 +62,7 @@ def answers_of_weights(
 ) -> Answers:
     """The answers that a base, or a base with an adapter, gave in any run of a domain on a machine of this precision."""
     decoding = {"stop": list(stop), "no_repeat_ngram": no_repeat_ngram, "quantization": quantization}
-    return Answers(runs / FILE, weights_digest(base, adapter), **decoding, dtype=inspect_machine().dtype)
+    return Answers(runs / FILE, weights_digest(base, adapter), **decoding, dtype=inspect_machine().answering.dtype)
 
 
 def weights_digest(base: Path, adapter: Path | None) -> str:

@@ -87,4 +87,4 @@ def _hub() -> tuple[bool, str]:
     except urllib.error.HTTPError:
         return True, f"the model hub answers ({address})"
     except OSError:
-        return False, f"the model hub cannot be reached ({address}): {need}"
+        return False, f"connection to the model hub ({address}): {need}"

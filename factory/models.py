@@ -303,15 +303,14 @@ def add_adapter(model: PreTrainedModel, adapter: Path, trainable: bool = False) 
 def load_answering(folder: Path, quantization: str, adapter: Path | None) -> tuple[Any, Any]:
     """Model and tokenizer for answering: the base, or the base with an adapter.
 
-    In fp32 the adapter is merged into the weights, and these are packed: the same answers, sooner. In shorter types merging
-    would round the adapter away, so it stays beside them.
+    On a CPU it answers in fp32, the adapter merged into the weights and these packed: the same answers, sooner. On a GPU
+    merging would round the adapter away, so it stays beside them.
     """
-    model, tokenizer = load_base(folder, quantization)
+    machine = inspect_machine().answering
+    model, tokenizer = load_base(folder, quantization, machine)
     if adapter is not None:
         model = add_adapter(model, adapter)
-    if inspect_machine().native_bf16:
-        # transformers hands the head a slice; torch multiplies one that is not contiguous by a copy of the weights for each row
-        model.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+    if machine.gpu:
         return model, tokenizer
     return pack_linears(model if adapter is None else model.merge_and_unload()), tokenizer
 

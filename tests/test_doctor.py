@@ -51,7 +51,7 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    assert "hub cannot be reached (https://huggingface.co)" in faults() and "smollm2-135m-instruct" in faults()
+    assert "connection to the model hub (https://huggingface.co)" in faults() and "smollm2-135m-instruct" in faults()
     monkeypatch.setenv("HF_ENDPOINT", "file:///etc/passwd")
     assert "is no address" in faults()
 

@@ -225,8 +225,7 @@ def one_batch(base: Path, out: Path) -> tuple[float, list[Any]]:
     ]
 
 
-def test_answering_in_bf16_gives_the_head_contiguous_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slice would be multiplied by a copy of the head's weights for each row: 10 GB for 32 rows of Gemma's vocabulary."""
+def test_a_cpu_answers_in_fp32_even_where_it_trains_in_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
     import torch
@@ -235,13 +234,13 @@ def test_answering_in_bf16_gives_the_head_contiguous_rows(tmp_path: Path, monkey
     from factory import models
     from factory.generate import Question, answer
 
+    base = tiny_model(tmp_path / "base", initializer_range=0.1)
+    questions = [Question(message("user", "What is plum?")), Question(message("user", "What is a very long saw?"))]
+    plain = answer(*models.load_answering(base, "none", None), questions)
     machine = dataclasses.replace(models.inspect_machine(), native_bf16=True)
     monkeypatch.setattr(models, "inspect_machine", lambda: machine)
-    model, tokenizer = models.load_answering(tiny_model(tmp_path / "base", initializer_range=0.1), "none", None)
-    head, seen = model.get_output_embeddings(), []
-    forward = head.forward
-    monkeypatch.setattr(head, "forward", lambda rows: (seen.append(rows.is_contiguous()), forward(rows))[1])
-    questions = [Question(message("user", "What is plum?")), Question(message("user", "What is a very long saw?"))]
-    found = answer(model, tokenizer, questions)
-    assert len(found) == 2 and seen and all(seen)
-    assert not torch.zeros(2, 9, 4)[:, -1:].is_contiguous()  # what transformers would hand over
+    trained, _ = models.load_base(base, "none")
+    model, tokenizer = models.load_answering(base, "none", None)
+    assert {weight.dtype for weight in trained.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert answer(model, tokenizer, questions) == plain
