@@ -35,6 +35,7 @@ from quality import RESULTS, processor
 EVERY = 5.0  # seconds between two looks at the memory
 PATIENCE = 600.0  # seconds that a person waits for one answer
 REST = (1.0, 5.0)  # seconds of rest after an answer
+IDLE = 2.0  # seconds after which a person's connection is opened anew; the server closes an idle one after 5
 
 
 @dataclass
@@ -115,7 +116,8 @@ async def ready(address: str) -> None:
 async def person(address: str, questions: list[str], until: float, seen: Seen, number: int) -> None:
     """One person: asks, reads, says a word, rests; a fault is written down and the person goes on."""
     rest = random.Random(number)
-    async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=PATIENCE) as client:
+    kept = httpx.Limits(keepalive_expiry=IDLE)
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=PATIENCE, limits=kept) as client:
         await client.get("/")
         turn = 0
         while time.monotonic() < until:
@@ -191,6 +193,7 @@ def summary(seen: Seen, store: Path, people: int, minutes: float) -> dict[str, A
         "memory_mib": {
             "second_quarter": round(median(levels[quarter : 2 * quarter] or levels), 1),
             "last_quarter": round(median(levels[-quarter:]), 1), "highest": round(max(levels), 1),
+            "each_minute": [round(mib, 1) for _, mib in seen.memory[:: round(60 / EVERY)]],
         },
     }  # fmt: skip
 

@@ -32,6 +32,7 @@ from store import StoreError
 from words import Words
 
 HERE = Path(__file__).resolve().parent
+SESSIONS = 200  # kept by Gradio at 170 KB each; each call of a program without a session_hash is one
 REMEMBER = """() => {
   const lang = document.documentElement.lang.startsWith('zh') ? 'en' : 'zh';
   document.cookie = `lang=${lang}; path=/; max-age=31536000; samesite=lax`;
@@ -201,7 +202,7 @@ def main() -> None:
     page.launch(
         server_name=wanted.host, server_port=port, share=wanted.share, quiet=True, prevent_thread_lock=True, show_error=False,
         footer_links=[], run_history=False, enable_monitoring=False, mcp_server=False, pwa=False, ssr_mode=False,
-        max_file_size=1, max_threads=200, state_session_capacity=1000, app_kwargs={"middleware": [Middleware(Guard, gate=gate)]},
+        max_file_size=1, max_threads=200, state_session_capacity=SESSIONS, app_kwargs={"middleware": [Middleware(Guard, gate=gate)]},
         theme=theme(service.app["color"]), css_paths=HERE / "style.css", js=_at_first(gate.language),
     )  # fmt: skip
     shown = "127.0.0.1" if wanted.host in ("0.0.0.0", "::", *LOOPBACK) else wanted.host
