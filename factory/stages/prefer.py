@@ -187,5 +187,5 @@ STAGE = Stage(
     reads=("curate", "sft"),
     settings=("prefer", "synthesize.teacher", "synthesize.model", "evaluate.batch", "evaluate.no_repeat_ngram"),
     watches=lambda context: code_parts(context) | feedback_mark(context),
-    version=4,  # sources by weights
+    version=5,  # sources by weights; answers in fp32 on a CPU
 )
