@@ -1,9 +1,9 @@
 """Build specialists on real documents and print their scoreboards as Markdown, with the machine and versions beside them.
 
-    python benchmarks/quality.py --data ../shared/data            # both domains, 1 to 2 hours on 2 cores
-    python benchmarks/quality.py --data ../shared/data --only legal
+    python benchmarks/quality.py --data ../shared/data            # all three builds, about an hour on 2 cores
+    python benchmarks/quality.py --data ../shared/data --only cooking
 
-The embedded samples need no data: python benchmarks/quality.py --only embedded (cooking) or --only livestream
+The embedded samples need no data: python benchmarks/quality.py --only embedded (cooking) or --only livestream. Law: legal.py.
 Results are written to benchmarks/results/quality-<name>.json and .md and into the READMEs' tables; builds lie in runs/ and are skipped when up to date.
 """
 
@@ -24,14 +24,13 @@ NAMES = ("base", "sft", "dpo", "ngram", "majority")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with cooking/en and legal")
-    parser.add_argument("--only", choices=("embedded", "livestream", "cooking", "legal"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with cooking/en")
+    parser.add_argument("--only", choices=("embedded", "livestream", "cooking"))
     arguments = parser.parse_args()
     builds = {
         "embedded": ("cooking", []),
         "livestream": ("livestream", []),
         "cooking": ("cooking", ["--run", "bench", "--source", str(arguments.data / "cooking/en")]),
-        "legal": ("legal", ["--run", "bench", "--source", str(arguments.data / "legal")]),
     }
     for name, (domain, options) in builds.items():
         if arguments.only in (None, name):
