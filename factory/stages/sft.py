@@ -14,9 +14,9 @@ from factory.stage import Context, Stage
 from factory.training import (
     fit,
     lora_weights,
-    passes,
     project_labelled_positions_only,
     row_order,
+    row_passes,
     save_adapter,
     trainer_config,
 )
@@ -50,8 +50,7 @@ def run(context: Context) -> dict[str, Any]:
     model, tokenizer = load_base(folder, settings.quantization, machine)
     if context.earlier:
         model = add_adapter(model, best_adapter(context.earlier), trainable=True)
-    epochs = passes(settings.epochs, len(examples))
-    order = row_order(work.lengths, settings.batch, epochs, context.config.seed)
+    order = row_order(work.lengths, settings.batch, row_passes(settings, work.tasks), context.config.seed)
     rows = Dataset.from_list(
         [{"prompt": examples[row].prompt, "completion": examples[row].completion} for row in order]
     )
@@ -93,7 +92,7 @@ def run(context: Context) -> dict[str, Any]:
         "base": context.config.base,
         "quantization": plan.quantization,
         "dtype": machine.dtype,
-        "epochs": epochs,
+        "epochs": round(len(order) / len(examples), 4),
         "cut_rows": sum(length > settings.max_length for length in work.lengths),
         "plan": {"memory_gb": plan.memory_gb, "minutes": plan.minutes, "batch": plan.batch},
         **told,
