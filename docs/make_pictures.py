@@ -49,6 +49,9 @@ def shots(page: Any, address: str) -> None:
     expect(page.locator("#after")).to_be_visible()
     expect(page.locator("#send")).to_be_visible()
     page.screenshot(path=IMAGES / "demo.png")
+    page.add_style_tag(
+        content="#disclaimer { position: static !important }"
+    )  # a whole page has no lower edge to keep it at
     page.screenshot(path=IMAGES / "app-ask.png", full_page=True)
     page.locator("#better").click()
     page.locator("#correct-better textarea").fill(BETTER)

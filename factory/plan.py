@@ -221,7 +221,7 @@ def _reasons(
     )
     guess = "estimated from characters: the tokenizer is not here yet; " if work.estimated else ""
     spread = "of each GPU if FSDP spreads the weights, which a build does not do yet; " if machine.gpus > 1 else ""
-    passed = f"{epochs:g} epoch{'' if epochs == 1 else 's'}{'' if settings.epochs else ' (by the number of rows)'}"
+    passed = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}{'' if settings.epochs else ' (by the number of rows)'}"
     return {
         "dtype": machine.why_dtype,
         "quantization": quantization if settings.quantization == "nf4" else "as sft.quantization says",

@@ -61,8 +61,7 @@ def answer(task: str, text: str) -> str:
     return text.replace(";", "\n") if task == "entities" else text
 
 
-# What decides stands in few words, or in the whole text: how much of a long text a task keeps, of `cut`.
-_SHARES = {"focus": 1.25, "articles": 0.5, "term": 0.75}
+_SHARES = {"articles": 0.5, "term": 0.75}  # of `cut`: what decides these stands in few words
 
 
 def shorten(task: str, text: str, cut: int) -> str:
@@ -118,7 +117,7 @@ def with_statute(text: str, places: Mapping[str, Sequence[str]]) -> str:
 
     A small model does not learn a statute's numbers by heart, and need not: they are looked up.
     """
-    before, mark, rest = text.rpartition("罪名")
+    _, mark, rest = text.rpartition("罪名")
     found = {}
     for charge in sorted(places, key=len, reverse=True):  # 协助组织卖淫 before 组织卖淫
         if mark and charge in rest:
