@@ -35,4 +35,23 @@ def judge(
     for line in told(judge_run(Wish(domain, model, run, store), say)):
         say(line)
     flag = "" if run == "default" else f" --run {run}"
-    say(f"\nKept: {Path('runs') / domain / run / 'evaluate' / FILE}; the report shows it after: factory build {domain}{flag}")
+    say(
+        f"\nKept: {Path('runs') / domain / run / 'evaluate' / FILE}; the report shows it after: factory build {domain}{flag}"
+    )
+
+
+@app.command("eval-export")
+def eval_export(
+    domain: DomainName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder that is written.")],
+    run: RunName = "default",
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write the frozen eval set as tasks of lm-evaluation-harness, with the exact prompts and the domain's own scorers.
+
+    Example: factory eval-export cooking -o cooking-tasks
+    """
+    from factory.harness import export_tasks
+
+    for line in export_tasks(domain, run, output, force):
+        say(line)

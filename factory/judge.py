@@ -29,9 +29,7 @@ class Better(BaseModel):
     better: Literal["A", "B"]
 
 
-def judge(
-    teacher: Teacher, rows: Sequence[tuple[str, str, str]], language: str, progress: Progress
-) -> list[Verdict]:
+def judge(teacher: Teacher, rows: Sequence[tuple[str, str, str]], language: str, progress: Progress) -> list[Verdict]:
     """For each (question, first answer, second answer) the better one.
 
     `turned`: the answer that is called better changes with the order; `unanswered`: no verdict in one order or both.

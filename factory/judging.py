@@ -199,7 +199,9 @@ def told(found: dict[str, Any]) -> list[str]:
             f"  Cohen's kappa with the experts {beyond}, {votes['n']} votes on {votes['questions']} questions",
             f"  raw agreement {rate['share']:.0f}% [{rate['low']:.0f}, {rate['high']:.0f}]",
         ]
-    lines.append(f"  {found['best']} against base: {items['wins']} wins, {items['ties']} ties, {items['losses']} losses")
+    lines.append(
+        f"  {found['best']} against base: {items['wins']} wins, {items['ties']} ties, {items['losses']} losses"
+    )
     for task, row in found["share"].items():
         lines.append(f"    {task:16} {row['score']:5.1f} of 100 [{row['low']:.0f}, {row['high']:.0f}], ties as half, n = {row['n']}")  # fmt: skip
     if bias:

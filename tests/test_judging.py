@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from served import Served, served
-from toys import Factory, make_toy
+from toys import TOML, Factory, make_toy
 
 from factory import teacher
 from factory.errors import FactoryError
@@ -28,7 +28,7 @@ BEST = ["fruit", "Tool.", "kiwi kiwi", "fig"]  # shorter: a win; the same; longe
 def judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Served]:
     """A judge that prefers the shorter answer, beside a run that is evaluated."""
     monkeypatch.setenv("FACTORY_HOME", str(tmp_path / "home"))
-    make_toy(tmp_path)
+    make_toy(tmp_path, toml=TOML + "[evaluate]\nresamples = 200\n")
     run = tmp_path / "runs" / "toy" / "default"
     prompts = {
         name: [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
@@ -104,7 +104,7 @@ def test_a_judge_that_prefers_a_place_says_nothing(judge: Served, tmp_path: Path
     votes(tmp_path / "runs/toy/feedback.db", 24)
     found = ask(judge)
     assert found["items"] == {"n": 4, "wins": 0, "ties": 4, "losses": 0, "same": 1, "unanswered": 0}
-    assert found["bias"] == {"share": 100.0, "low": 43.8, "high": 100.0, "n": 3}
+    assert found["bias"] == {"share": 100.0, "low": 43.9, "high": 100.0, "n": 3}
     assert found["votes"]["kappa"]["kappa"] == 0.0 and found["belief"]["why"] == "low"
     assert any("position bias: 100%" in line for line in told(found))
 
