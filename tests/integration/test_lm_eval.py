@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from exported import make_base, make_run
+from test_harness import CODE, LABELS, WORDS
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from exported import make_base, make_run  # noqa: E402
-from test_harness import CODE, LABELS, WORDS  # noqa: E402
-
-from factory.domain import load_domain  # noqa: E402
-from factory.export.artifact import export  # noqa: E402
-from factory.files import write_json  # noqa: E402
-from factory.generate import Question, answer  # noqa: E402
-from factory.harness import export_tasks  # noqa: E402
-from factory.models import load_answering  # noqa: E402
-from factory.records import EvalItem, write_records  # noqa: E402
-from factory.weights.job import Order  # noqa: E402
+from factory.domain import load_domain
+from factory.export.artifact import export
+from factory.files import write_json
+from factory.generate import Question, answer
+from factory.harness import export_tasks
+from factory.models import load_answering
+from factory.records import EvalItem, write_records
+from factory.weights.job import Order
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'vertical-factory[lm-eval]'")
 
