@@ -24,18 +24,19 @@ from factory.predict import MODELS
 from factory.records import EvalItem, Prediction, read_records, write_records
 from factory.stage import manifest
 
+FACTS = "factory.json"
 Tree = dict[str, Any]  # text up to a fork's next token -> the Tree after it, or the label
-SAME = {
-    "labels": ("the likelihoods of its labels", "yes"),
-    "whole": ("the likelihoods of its whole labels", "nearly: this tokenizer cuts labels inside a letter"),
-    "free": ("a free answer", "yes"),
-    "list": ("a free answer", "no: the factory holds it to lists of labels"),
-}
+KINDS = {  # how a task is asked there, and whether its score is the factory's
+    "labels": (("likelihoods of its labels, fork by fork; the same score", "标签的似然，逐个分叉；分数相同"), True),
+    "whole": (("likelihoods of its whole labels: this tokenizer parts labels inside a letter; nearly the same score", "整个标签的似然：词表在字内部切分标签；分数相近"), False),
+    "free": (("a free answer; the same score", "自由回答；分数相同"), True),
+    "list": (("a free answer, where the factory holds it to lists of labels; another score", "自由回答，而 factory 只允许标签列表；分数不同"), False),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One task as it is written: `labels` decide where there are any, else the answer is free; `kind`: a key of SAME."""
+    """One task as it is written: `labels` decide where there are any, else the answer is free; `kind`: a key of KINDS."""
 
     task: Task
     items: list[EvalItem]
@@ -45,8 +46,10 @@ class Exported:
 
 def export_tasks(domain: str, run: str, out: Path, force: bool = False) -> list[str]:
     """Write the folder `out`, whole or not at all; return what to tell."""
-    if out.exists() and not force:
-        raise FactoryError(f"{out} exists.", "Give another folder with -o, or --force to replace it.")
+    if out.exists() and not (force and (out / FACTS).exists()):
+        raise FactoryError(
+            f"{out} exists.", "Give another folder with -o; --force replaces one that this command wrote."
+        )
     folder, plugin = open_run(domain, run), run_domain(domain, run)
     for stage in ("ingest", "sft"):
         manifest(folder, stage)
@@ -58,24 +61,28 @@ def export_tasks(domain: str, run: str, out: Path, force: bool = False) -> list[
     for item in items:
         by_task[item.task].append(item)
     tasks = [_exported(plugin.task(name), rows, tokenizer, base["stop"]) for name, rows in by_task.items()]
-    settings = {
-        "domain": domain, "folder": str(plugin.folder.resolve()), "settings": run_settings(domain, run), "run": run,
-        "version": manifest(folder, "ingest")["summary"].get("eval_version", 1), "base": Path(base["name"]).name,
-        "until": tokenizer.convert_ids_to_tokens(stop_ids(tokenizer, base["stop"])),
-        "ngram": plugin.config.evaluate.no_repeat_ngram, "left_out": len(every) - len(items), "title": plugin.config.title,
-        "scores": own_scores(folder, items),
+    facts = {
+        "domain": domain, "title": plugin.config.title, "run": run, "version": manifest(folder, "ingest")["summary"].get("eval_version", 1),
+        "folder": str(plugin.folder.resolve()), "settings": run_settings(domain, run), "base": Path(base["name"]).name,
+        "until": tokenizer.convert_ids_to_tokens(stop_ids(tokenizer, base["stop"])), "left_out": len(every) - len(items),
+        "ngram": plugin.config.evaluate.no_repeat_ngram, "scores": own_scores(folder, items),
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new."))
     try:
-        _write(made, tasks, settings, out)
+        _write(made, tasks, facts, out.name)
         made.chmod(0o755)
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    left = f", {settings['left_out']} conversations left out: lm-eval asks one question" if settings["left_out"] else ""
-    return [f"{len(items)} items of {len(tasks)} tasks{left}", f"{out}: see README.md, group {_group(domain)}"]
+    left = f", {facts['left_out']} left out: lm-eval asks no conversations" if facts["left_out"] else ""
+    other = [one.task.name for one in tasks if not KINDS[one.kind][1]]
+    return [
+        f"{len(items)} items of {len(tasks)} tasks{left}",
+        *([f"Not the factory's score there (README.md says why): {', '.join(other)}"] if other else []),
+        f"{out}: group {_group(domain)}; README.md has the command",
+    ]
 
 
 def turns(item: EvalItem) -> list[dict[str, str]]:
@@ -144,32 +151,30 @@ def _group(domain: str) -> str:
     return f"factory_{domain}"
 
 
-def _write(made: Path, tasks: Sequence[Exported], settings: dict[str, Any], out: Path) -> None:
+def _write(made: Path, tasks: Sequence[Exported], facts: dict[str, Any], place: str) -> None:
     from jinja2 import Environment, StrictUndefined
 
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    group = _group(facts["domain"])
 
     def write(name: str, template: str, **values: Any) -> None:
         source = read_text(templates("harness") / f"{template}.jinja")
-        write_text(made / name, page.from_string(source).render(**settings, **values))
+        write_text(made / name, page.from_string(source).render(**facts, **values))
 
-    group, rows = _group(settings["domain"]), []
     for one in tasks:
         name = one.task.name
         write_records(made / f"{name}.jsonl", [_row(item) for item in one.items])
-        free = {"until": settings["until"], "max_gen_toks": one.task.max_new_tokens, "do_sample": False}
-        repeat = {"no_repeat_ngram_size": settings["ngram"]} if one.kind == "free" and settings["ngram"] else {}
-        write(f"{name}.yaml", "task.yaml", name=f"{group}_{name}", task=one.task, labels=one.labels, generation=free | repeat)  # fmt: skip
-        write(f"{name}.chat.yaml", "task.yaml", name=f"{group}_chat_{name}", task=one.task, labels={}, generation=free)
-        how, same = SAME[one.kind]
-        rows.append({"name": f"{group}_{name}", "task": name, "n": len(one.items), "how": how, "same": same})
+        free = {"until": facts["until"], "max_gen_toks": one.task.max_new_tokens, "do_sample": False}
+        own = {"no_repeat_ngram_size": facts["ngram"]} if one.kind == "free" and facts["ngram"] else {}
+        write(f"{name}.yaml", "task.yaml", name=f"{group}_{name}", task=one.task, labels=one.labels, asked=free | own)
+        write(f"{name}.chat.yaml", "task.yaml", name=f"{group}_chat_{name}", task=one.task, labels={}, asked=free)
     for end in ("", "_chat"):
         names = [f"{group}{end}_{one.task.name}" for one in tasks]
-        write(f"group{end}.yaml", "group.yaml", group=group + end, tasks=names)
+        write(f"{group}{end}.yaml", "group.yaml", group=group + end, tasks=names)
     shutil.copyfile(templates("harness") / "utils.py", made / "utils.py")
-    flag = "" if settings["run"] == "default" else f" --run {settings['run']}"
-    write("README.md", "README.md", group=group, tasks=rows, n=sum(row["n"] for row in rows), place=out.name, flag=flag, models=settings["scores"])  # fmt: skip
-    write_json(made / "factory.json", settings | {"labels": {one.task.name: one.labels for one in tasks if one.labels}})
+    rows = [{"name": one.task.name, "n": len(one.items), "how": KINDS[one.kind][0]} for one in tasks]
+    write("README.md", "README.md", group=group, tasks=rows, place=place)
+    write_json(made / FACTS, facts | {"labels": {one.task.name: one.labels for one in tasks if one.labels}})
 
 
 def _row(item: EvalItem) -> dict[str, Any]:

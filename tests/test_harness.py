@@ -66,9 +66,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def test_the_folder_holds_the_exact_prompts_and_the_domains_scorers(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     told = export_tasks("toy", "default", out)
-    assert told == ["24 items of 2 tasks, 1 conversations left out: lm-eval asks one question", f"{out}: see README.md, group factory_toy"]  # fmt: skip
+    assert told == ["24 items of 2 tasks, 1 left out: lm-eval asks no conversations", f"{out}: group factory_toy; README.md has the command"]  # fmt: skip
     assert {path.name for path in out.iterdir()} == {
-        "README.md", "factory.json", "utils.py", "group.yaml", "group_chat.yaml", "kind.jsonl", "kind.yaml", "kind.chat.yaml",
+        "README.md", "factory.json", "utils.py", "factory_toy.yaml", "factory_toy_chat.yaml", "kind.jsonl", "kind.yaml", "kind.chat.yaml",
         "say.jsonl", "say.yaml", "say.chat.yaml",
     }  # fmt: skip
     items = {row["id"]: row for row in rows_of(run / "ingest" / "eval.jsonl")}
@@ -97,7 +97,7 @@ def test_the_yaml_says_what_it_should(run: Path, tmp_path: Path) -> None:
     export_tasks("toy", "default", tmp_path / "out")
     kind, say, chat, group = (
         yaml.load((tmp_path / "out" / name).read_text("utf-8"), Loader)
-        for name in ("kind.yaml", "say.yaml", "kind.chat.yaml", "group.yaml")
+        for name in ("kind.yaml", "say.yaml", "kind.chat.yaml", "factory_toy.yaml")
     )
     assert (kind["task"], kind["output_type"], kind["process_results"]) == ("factory_toy_kind", "multiple_choice", "!utils.chosen")  # fmt: skip
     assert (kind["description"], kind["doc_to_text"], kind["target_delimiter"]) == ("system", "question", "")
@@ -161,6 +161,8 @@ def test_nothing_is_replaced_or_half_written(
     factory = Factory(monkeypatch, capsys)
     assert factory("eval-export", "toy", "-o", "out").code == 0
     (tmp_path / "out" / "mine.txt").write_text("kept")
+    (tmp_path / "other").mkdir()
+    assert factory("eval-export", "toy", "-o", "other", "--force").code == 1, "--force is for what it wrote itself"
     again = factory("eval-export", "toy", "-o", "out")
     assert again.code == 1 and "out exists" in again.err and (tmp_path / "out" / "mine.txt").exists()
     monkeypatch.setattr("factory.harness.write_json", lambda *_: 1 / 0)
@@ -173,7 +175,7 @@ def test_nothing_is_replaced_or_half_written(
     assert not (tmp_path / "out" / "mine.txt").exists()
     (run / "sft" / "manifest.json").unlink()
     with pytest.raises(FactoryError, match="No finished 'sft'"):
-        export_tasks("toy", "default", Path("other"))
+        export_tasks("toy", "default", Path("third"))
 
 
 def test_the_readme_shows_the_factorys_scores(run: Path, tmp_path: Path) -> None:
@@ -185,6 +187,9 @@ def test_the_readme_shows_the_factorys_scores(run: Path, tmp_path: Path) -> None
         (folder / f"{name}.jsonl").write_text(jsonl(scored), encoding="utf-8")
     export_tasks("toy", "default", tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text("utf-8")
-    assert "| `factory_toy_kind` | 0.2500 | 0.7500 |" in page and "| `factory_toy` | 0.2500 | 0.7500 |" in page
+    assert (
+        "| task | items | asked as | base | sft |\n| --- | --- | --- | --- | --- |\n| `factory_toy_kind` | 12 |" in page
+    )
+    assert page.count("| 0.2500 | 0.7500 |") == 6, "two tasks and their mean, in both languages"
     made: Mapping[str, Any] = read_json(tmp_path / "out" / "factory.json")
     assert made["scores"]["sft"] == {"kind": 0.75, "say": 0.75, "mean": 0.75} and json.dumps(made)
