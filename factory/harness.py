@@ -157,9 +157,9 @@ def _write(made: Path, tasks: Sequence[Exported], facts: dict[str, Any], place: 
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     group = _group(facts["domain"])
 
-    def write(name: str, template: str, **values: Any) -> None:
+    def write(file: str, template: str, /, **values: Any) -> None:
         source = read_text(templates("harness") / f"{template}.jinja")
-        write_text(made / name, page.from_string(source).render(**facts, **values))
+        write_text(made / file, page.from_string(source).render(**facts, **values))
 
     for one in tasks:
         name = one.task.name

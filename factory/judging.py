@@ -73,7 +73,7 @@ def judge_run(wish: Wish, say: Say) -> dict[str, Any]:
         verdicts = dict(zip(asked, judge(teacher, asked, domain.config.language, progress), strict=True))
     resamples = domain.config.evaluate.resamples
     found = {"judge": teacher.model, "best": _best(folder), **outcome(pairs, verdicts, resamples)}
-    if not found["share"]:
+    if asked and set(verdicts.values()) == {"unanswered"}:
         raise FactoryError(f"{teacher.model} gives no verdict.", "Take a model that follows a JSON schema.")
     found["votes"] = agreement(votes, verdicts, resamples)
     found["belief"] = belief(found["votes"])

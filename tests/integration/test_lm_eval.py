@@ -29,6 +29,8 @@ def test_lm_eval_gives_the_same_answers_and_the_same_scores(tmp_path: Path) -> N
     run = make_run(tmp_path, base)
     code = CODE.replace('("fruit", "tool"), max_new_tokens=8', f"{LABELS!r}, max_new_tokens=12")
     (tmp_path / "domains" / "toy" / "domain.py").write_text(code.replace('"rouge_l"', '"exact"'), encoding="utf-8")
+    with open(tmp_path / "domains" / "toy" / "domain.toml", "a") as file:
+        file.write("[evaluate]\nno_repeat_ngram = 3\n")
     domain = load_domain("toy")
     asked = [(task, word, domain.prompt(task, word)) for task in domain.tasks() for word in WORDS]
     model, tokenizer = load_answering(base, "none", run / "sft" / "adapter")
