@@ -133,10 +133,12 @@ def _dev(context: Context) -> list[Example]:
     if context.earlier or not context.config.sft.early_stop:
         return []
     rows = in_turn(read_records(context.input("curate") / "dev.jsonl", Example), MOST_DEV)
-    if len(rows) < LEAST_DEV:
-        context.say(f"    early stop is off: {len(rows)} dev rows, fewer than {LEAST_DEV}")
+    lengths = work_of(context.config.base, rows, context.config.language).lengths
+    whole = [place for place, length in enumerate(lengths) if length <= context.config.sft.max_length]
+    if len(whole) < LEAST_DEV:
+        context.say(f"    early stop is off: {len(whole)} dev rows, fewer than {LEAST_DEV}")
         return []
-    return sorted(rows, key=lambda row: len(row.question) + len(row.answer))
+    return [rows[place] for place in sorted(whole, key=lambda place: lengths[place])]
 
 
 def _watches(context: Context) -> dict[str, str]:
