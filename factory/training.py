@@ -151,6 +151,7 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
     tail = [row["loss"] for row in rows if row["step"] > rows[-1]["step"] - 25]
     return {
         "steps": trainer.state.global_step,
+        "planned_steps": trainer.state.max_steps,
         "tokens": rows[-1]["tokens"],
         "seconds": rows[-1]["seconds"],
         "first_loss": rows[0]["loss"],

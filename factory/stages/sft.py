@@ -93,7 +93,7 @@ def run(context: Context) -> dict[str, Any]:
         eval_dataset=dev_rows if dev else None,
         processing_class=tokenizer,
         peft_config=lora,
-        callbacks=[EarlyStoppingCallback(settings.early_stop)] if dev else [],
+        callbacks=[EarlyStoppingCallback(settings.early_stop)] if dev and config.eval_strategy != "no" else [],
     )
     require_rows(trainer, len(order), context)
     before = lora_weights(trainer.model)
@@ -106,11 +106,12 @@ def run(context: Context) -> dict[str, Any]:
         context.out / "base.json",
         {"name": context.config.base, "path": str(folder), "license": base.license, "stop": base.stop},
     )
-    note = (
-        f"{told['steps']} steps, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f} (mean of the last readings)"
-    )
+    ended = f" of {told['planned_steps']}: early stop" if told["steps"] < told["planned_steps"] else ""
+    note = f"{told['steps']} steps{ended}, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f} (mean of the last 25 steps)"
     if "best_step" in told:
-        note += f"; the adapter is that of step {told['best_step']}, with the lowest dev loss ({told['dev_loss']:.2f})"
+        note += (
+            f"; handed on: the adapter of step {told['best_step']}, with the lowest dev loss ({told['dev_loss']:.2f})"
+        )
     return {
         "note": note,
         "base": context.config.base,

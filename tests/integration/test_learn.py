@@ -224,7 +224,9 @@ def test_early_stop_ends_it_and_keeps_the_best_checkpoint(run: Callable[..., Con
     checkpoints = context.out / "checkpoints"
     assert sha256(context.out / "adapter" / WEIGHTS) == sha256(checkpoints / f"checkpoint-{best[0]}" / WEIGHTS)
     assert sha256(context.out / "adapter" / WEIGHTS) != sha256(checkpoints / f"checkpoint-{told['steps']}" / WEIGHTS)
-    assert f"the adapter is that of step {best[0]}" in told["note"]
+    assert (
+        f"the adapter of step {best[0]}," in told["note"] and f"{told['steps']} steps of 78: early stop" in told["note"]
+    )
 
 
 def test_it_is_off_where_the_dev_rows_are_too_few_or_it_is_not_wanted(run: Callable[..., Context]) -> None:
