@@ -18,6 +18,7 @@ from factory.plan import Plan, plan_sft, work_of
 from factory.records import Example, read_records
 from factory.rounds import FEEDBACK, run_name
 from factory.stage import Context, Decision, Say, Stage, decide, run_stages
+from factory.trackers import require_tracker
 from factory.versions import newest
 
 RUNS = Path("runs")
@@ -41,11 +42,13 @@ class Order:
     until: str = ""
     force: list[str] | None = None
     round: int = 1  # above 1: the round that goes on from the run
+    report_to: str = ""  # trackio or tensorboard, for this build alone
 
 
 def build_run(order: Order, say: Say) -> Path:
     """Bring a run up to date; return its folder."""
     chain, context, notes = prepare(order)
+    require_tracker(context.config.report_to)
     say(
         f"{context.run_dir.resolve()}: {context.config.base}, source: {context.source or context.domain.folder / 'data'}"
     )
@@ -120,7 +123,8 @@ def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
     settings = order.settings if order.settings is not None else notes.get("settings")
     if after and order.settings is not None:  # a round keeps the settings of the one before it
         settings = [*_remembered(folder.parent / after).get("settings", []), *order.settings]
-    domain = load_domain(order.domain, _overrides(tasks, settings))
+    tracked = [f'report_to="{order.report_to}"'] if order.report_to else []
+    domain = load_domain(order.domain, _overrides(tasks, [*(settings or []), *tracked]))
     find_base(domain.config.base)
     evals = old.get("evals", 1) if old else newest(domain.folder)
     if after:

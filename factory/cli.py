@@ -95,6 +95,9 @@ def build(
     round: Annotated[
         int, typer.Option(help="2 and on: train on from the round before, on the feedback of experts.", min=1)
     ] = 1,
+    report_to: Annotated[
+        str, typer.Option(help="Show training's curves while it runs: trackio or tensorboard, if installed.")
+    ] = "",
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would run or be skipped, and why.")] = False,
 ) -> None:
     """Build a specialist: documents, examples, SFT, DPO, scores, report, app.
@@ -113,7 +116,7 @@ def build(
     """
     from factory.build import Order, build_run, plan_run
 
-    order = Order(domain, run, source, task, settings or [], until, force, round)
+    order = Order(domain, run, source, task, settings or [], until, force, round, report_to)
     if dry:
         for decision in plan_run(order):
             say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")

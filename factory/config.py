@@ -74,6 +74,8 @@ class Sft:
         0.0  # share of the adapter's inputs dropped in training; on a CPU it costs a tenth of the time
     )
     save_steps: int = 25  # a checkpoint every so many steps: a killed build goes on from there
+    early_stop: int = 3  # readings of the dev loss with no gain after which training ends; the best checkpoint is used; 0, a round or under 24 dev rows: off
+    trial: int = 10  # rows learned by heart before the training, in seconds: their loss must fall; 0: no trial
     trainer: dict[str, Any] = field(default_factory=dict)  # goes to trl.SFTConfig word for word
 
 
@@ -183,6 +185,7 @@ class Config:
     license: str = ""  # of the embedded documents
     tasks: list[str] = field(default_factory=list)  # which tasks to build; empty: all
     seed: int = 0  # of every random choice
+    report_to: str = "none"  # where the curves of training are shown while it runs, too
     options: dict[str, Any] = field(default_factory=dict)  # the domain's own settings
     synthesize: Synthesize = field(default_factory=Synthesize)
     curate: Curate = field(default_factory=Curate)
@@ -215,6 +218,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6), "curate.same_meaning": (0, 1), "curate.keep": (1e-6, 1),
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
+    "sft.early_stop": (0, 1e6), "sft.trial": (0, 1000),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
     "rounds.learning_rate": (0, 1), "rounds.epochs": (1, 1000), "rounds.replay": (0, 1000),
     "prefer.weights.own": (0, 100), "prefer.weights.expert": (0, 100), "prefer.weights.teacher": (0, 100),
@@ -226,6 +230,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 _CHOICES = {
     "language": ("en", "zh"),
+    "report_to": ("none", "trackio", "tensorboard"),
     "curate.keep_by": ("random", "coverage", "difficulty", "mix"),
     "sft.quantization": ("nf4", "none"),
     "synthesize.kinds": ("fact", "explain", "scenario", "judge", "talk", "decline"),

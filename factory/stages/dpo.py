@@ -10,7 +10,15 @@ from factory.hardware import inspect_machine
 from factory.models import add_adapter, load_base, quiet_libraries
 from factory.records import Preference, read_records
 from factory.stage import Context, Stage
-from factory.training import fit, lora_weights, project_labelled_positions_only, row_order, save_adapter, trainer_config
+from factory.training import (
+    fit,
+    lora_weights,
+    project_labelled_positions_only,
+    require_rows,
+    row_order,
+    save_adapter,
+    trainer_config,
+)
 
 LEAST_OF_EXPERTS = 8  # pairs that are trained on where an expert's is among them: two steps
 
@@ -56,6 +64,7 @@ def run(context: Context) -> dict[str, Any]:
     )
     torch.manual_seed(context.config.seed)
     trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+    require_rows(trainer, len(order), context)
     before = lora_weights(trainer.model)
     told = fit(trainer, context)
     save_adapter(trainer, tokenizer, context, before)

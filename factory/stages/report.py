@@ -239,26 +239,40 @@ def _machine(known: Row) -> str:
 
 def curves(context: Context) -> dict[str, Row | None]:
     sft, dpo = (_rows(context.input(stage) / "log.jsonl") for stage in ("sft", "dpo"))
-    return {"sft": curve(sft, "loss"), "dpo": curve(dpo, "loss"), "accuracy": curve(dpo, "rewards/accuracies")}
+    return {
+        "sft": curve(sft, "loss", "dev_loss"),
+        "dpo": curve(dpo, "loss"),
+        "accuracy": curve(dpo, "rewards/accuracies"),
+    }
 
 
-def curve(rows: Sequence[Row], key: str) -> Row | None:
-    """rows[key] over steps as shares of the axes (x, y from 0 to 1), raw and as a running mean; None: no row."""
-    known = {row["step"]: float(row[key]) for row in rows if isinstance(row.get(key), int | float)}
-    points = sorted((step, value) for step, value in known.items() if math.isfinite(value))
+def curve(rows: Sequence[Row], key: str, dev: str = "") -> Row | None:
+    """rows[key] over steps as shares of the axes (x, y from 0 to 1), raw and as a running mean; None: no row.
+
+    `dev`: rows[dev] on the same axes, the lowest of them and its step.
+    """
+    points, beside = _points(rows, key), _points(rows, dev)
     if not points:
         return None
     values = [value for _, value in points]
-    across, up = ticks(0, points[-1][0]), ticks(min(0.0, *values), max(values))
+    seen = [*values, *(value for _, value in beside)]
+    across, up = ticks(0, max(points[-1][0], *(step for step, _ in beside), 0)), ticks(min(0.0, *seen), max(seen))
     width = max(1, len(points) // 20)
     means = [sum(part) / len(part) for i in range(len(values)) if (part := values[max(0, i - width + 1) : i + 1])]
     every = slice(None, None, math.ceil(len(points) / 400))
 
-    def place(series: Sequence[float]) -> list[tuple[float, float]]:
-        pairs = list(zip((step for step, _ in points), series, strict=True))[every]
+    def place(pairs: Iterable[tuple[int, float]]) -> list[tuple[float, float]]:
         return [(x / across[-1], (y - up[0]) / (up[-1] - up[0])) for x, y in pairs]
 
-    return {"raw": place(values), "mean": place(means), "x": across, "y": up, "first": means[0], "last": means[-1]}
+    mean = [(step, value) for (step, _), value in zip(points, means, strict=True)]
+    best = min(beside, key=lambda pair: pair[1], default=None)
+    return {"raw": place(points[every]), "mean": place(mean[every]), "x": across, "y": up, "first": means[0], "last": means[-1],
+            "dev": place(beside), "best": {"step": best[0], "loss": best[1]} if best else None}  # fmt: skip
+
+
+def _points(rows: Sequence[Row], key: str) -> list[tuple[int, float]]:
+    known = {row["step"]: float(row[key]) for row in rows if isinstance(row.get(key), int | float)}
+    return sorted((step, value) for step, value in known.items() if math.isfinite(value))
 
 
 def ticks(low: float, high: float) -> list[float]:

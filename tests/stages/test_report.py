@@ -270,6 +270,29 @@ def test_curve_leaves_out_what_is_no_number_and_stays_on_the_axes() -> None:
     assert many and len(many["raw"]) <= 400
 
 
+def test_the_dev_loss_stands_beside_the_curve_on_the_same_axes(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"step": n, "loss": 4.0 - n / 10} for n in range(1, 21)]
+    rows += [{"step": 10, "dev_loss": 3.0}, {"step": 20, "dev_loss": 5.0}, {"step": 15, "dev_loss": float("nan")}]
+    found = curve(rows, "loss", "dev_loss")
+    assert found and found["best"] == {"step": 10, "loss": 3.0} and found["y"][-1] >= 5.0
+    assert found["dev"] == [
+        pytest.approx((10 / found["x"][-1], 3.0 / found["y"][-1])),
+        pytest.approx((20 / found["x"][-1], 5.0 / found["y"][-1])),
+    ]
+    x, y = found["raw"][9]
+    assert (x, y) == pytest.approx((10 / found["x"][-1], 3.0 / found["y"][-1])), (
+        "loss and dev loss of 3 lie on one height"
+    )
+    plain = curve(rows[:20], "loss", "dev_loss")
+    assert plain and plain["dev"] == [] and plain["best"] is None
+    assert 'class="dev"' not in build(tmp_path / "r1", make_scores())
+    make_run(tmp_path / "r2", make_scores())
+    write_records(tmp_path / "r2" / "sft" / "log.jsonl", rows)
+    run_stages([STAGE], context(tmp_path / "r2"))
+    page = (tmp_path / "r2" / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="dev"') == 2 and "lowest 3.000 at step 10" in page
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 60), (-0.3, 0.7), (0, 0), (0, 3.37), (0, 12345), (0, 1e-4)])
 def test_ticks_take_in_both_ends(low: float, high: float) -> None:
     found = ticks(low, high)
