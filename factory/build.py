@@ -101,8 +101,13 @@ def open_run(domain: str, run: str) -> Path:
 
 def run_domain(domain: str, run: str) -> Domain:
     """The domain with the settings that the run was built with."""
+    return load_domain(domain, run_settings(domain, run))
+
+
+def run_settings(domain: str, run: str) -> list[str]:
+    """The settings that the run was built with, as `section.key=value`."""
     notes = _remembered(open_run(domain, run))
-    return load_domain(domain, _overrides(notes.get("tasks"), notes.get("settings")))
+    return _overrides(notes.get("tasks"), notes.get("settings"))
 
 
 def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:

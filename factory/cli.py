@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from factory import __version__, cli_data, cli_export, cli_feedback
+from factory import __version__, cli_data, cli_export, cli_feedback, cli_proof
 from factory.console import console, print_scores, say, scores_of
 from factory.errors import FactoryError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The catalog of base models.")
 app.add_typer(models_app, name="models")
-for part in (cli_data, cli_export, cli_feedback):
+for part in (cli_data, cli_export, cli_feedback, cli_proof):
     app.registered_commands += part.app.registered_commands
 
 DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]

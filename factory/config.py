@@ -63,6 +63,9 @@ class Sft:
     quantization: str = "nf4"  # nf4: 4-bit weights under the adapter (QLoRA); none: the base as it is
     learning_rate: float = 4e-4  # at its peak: linear warm-up, then down
     epochs: float = 0.0  # passes over the training rows; 0: by their number, about 1,100 rows seen in 1 to 4 passes
+    task_epochs: dict[str, Any] = field(
+        default_factory=dict
+    )  # passes of a task's rows that need more or fewer: {ask = 3}
     batch: int = 8  # rows a step
     max_length: int = 768  # tokens; a longer row is cut by TRL
     lora_r: int = 16  # rank of the adapter
@@ -197,7 +200,7 @@ class Config:
     def of_a_round(self) -> Config:
         """These settings for a round after the first: sft has the rate of [rounds] and one pass (factory.rounds.as_often)."""
         rate = self.rounds.learning_rate or self.sft.learning_rate
-        sft = dataclasses.replace(self.sft, learning_rate=rate, epochs=1.0)
+        sft = dataclasses.replace(self.sft, learning_rate=rate, epochs=1.0, task_epochs={})
         return dataclasses.replace(self, sft=sft)
 
     def section(self, name: str) -> dict[str, Any]:
@@ -304,6 +307,11 @@ def _value(hint: Any, value: Any, where: str, key: str) -> Any:
         raise FactoryError(f"{where}: '{key}' must be {plain.__name__}, not {value!r}.", "See docs/config.md.")
     if typing.get_args(hint) == (str,) and not all(isinstance(entry, str) for entry in value):
         raise FactoryError(f"{where}: '{key}' must be a list of texts.", "See docs/config.md.")
+    if key == "sft.task_epochs":
+        for task, passes in value.items():
+            _value(float, passes, where, f"sft.task_epochs.{task}")
+            if not 0 <= passes <= 1000:
+                raise FactoryError(f"{where}: {key}.{task} = {passes} is out of range.", "Between 0 and 1000.")
     low, high = _RANGES.get(key, (float("-inf"), float("inf")))
     if isinstance(value, (int, float)) and not low <= value <= high:
         raise FactoryError(f"{where}: {key} = {value} is out of range.", f"Between {low:g} and {high:g}.")

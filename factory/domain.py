@@ -74,7 +74,7 @@ class Domain:
             if key not in self.options:
                 where = folder / "domain.toml"
                 raise FactoryError(f"{where}: unknown key 'options.{key}'.", suggest(key, self.options))
-        for name in config.tasks:
+        for name in (*config.tasks, *config.sft.task_epochs):
             self.task(name)
 
     # What a domain supplies
@@ -247,12 +247,12 @@ def find_domains(local: Path | None = None) -> dict[str, Found]:
     return found
 
 
-def load_domain(name: str, overrides: list[str] | None = None) -> Domain:
-    """A domain by name, with `section.key=value` overrides applied."""
-    found = find_domains()
+def load_domain(name: str, overrides: list[str] | None = None, local: Path | None = None) -> Domain:
+    """A domain by name, with `section.key=value` overrides applied; `local`: another folder than ./domains."""
+    found = find_domains(local)
     if name not in found:
         raise FactoryError(
-            f"Unknown domain '{name}' (looked in {Path('domains').resolve()} and among installed packages).",
+            f"Unknown domain '{name}' (looked in {(local or Path('domains')).resolve()} and among installed packages).",
             suggest(name, found),
         )
     entry = found[name]

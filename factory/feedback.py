@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -70,17 +72,24 @@ def read_approved(path: Path, wish: Wish) -> list[Any]:
     hint = f"Open the demo (factory demo {wish.domain}{_flag(wish)}), correct answers and approve the corrections."
     if not path.is_file():
         raise FactoryError(f"No feedback in {path}.", hint + " Or name an app's file: --store PATH")
-    module = store_module()
-    try:
-        store = module.Store(path)
+    with stored(path) as store:
         rows: list[Any] = store.rows(state="approved")[::-1]
         waiting = store.count(state="open")
-        store.close()
-    except module.StoreError as error:
-        raise FactoryError(f"Cannot read the feedback: {error}.", "Give the app's file: --store PATH") from error
     if not rows:
         raise FactoryError(f"No row of {path} is approved ({waiting} wait for a reviewer).", hint)
     return rows
+
+
+@contextmanager
+def stored(path: Path) -> Iterator[Any]:
+    """The store in a file that exists; FactoryError where it cannot be read."""
+    module = store_module()
+    try:
+        store = module.Store(path)
+        yield store
+        store.close()
+    except module.StoreError as error:
+        raise FactoryError(f"Cannot read the feedback: {error}.", "Give the app's file: --store PATH") from error
 
 
 def store_module() -> ModuleType:

@@ -20,20 +20,32 @@ ASKED = {
 }
 
 
+Verdict = Literal["first", "second", "turned", "unanswered"]
+
+
 class Better(BaseModel):
     """Which answer is better."""
 
     better: Literal["A", "B"]
 
 
-def judge(
-    teacher: Teacher, rows: Sequence[tuple[str, str, str]], language: str, progress: Progress
-) -> list[Literal["first", "second", "unclear"]]:
-    """For each (question, first answer, second answer) the better one; `unclear` where the two orders disagree."""
-    asks = [_ask(language, question, *pair) for question, a, b in rows for pair in ((a, b), (b, a))]
-    said = [getattr(answer, "better", "") for answer in teacher.all(asks, progress)]
-    orders = zip(said[::2], said[1::2], strict=True)
-    return [{("A", "B"): "first", ("B", "A"): "second"}.get(pair, "unclear") for pair in orders]  # type: ignore[misc]
+def judge(teacher: Teacher, rows: Sequence[tuple[str, str, str]], language: str, progress: Progress) -> list[Verdict]:
+    """For each (question, first answer, second answer) the better one.
+
+    `turned`: the answer that is called better changes with the order; `unanswered`: no verdict in one order or both.
+    """
+    said = [getattr(answer, "better", "") for answer in teacher.all(asks_of(rows, language), progress)]
+    return [_VERDICTS.get(pair, "unanswered") for pair in zip(said[::2], said[1::2], strict=True)]
+
+
+_VERDICTS: dict[tuple[str, str], Verdict] = {
+    ("A", "B"): "first", ("B", "A"): "second", ("A", "A"): "turned", ("B", "B"): "turned",
+}  # fmt: skip
+
+
+def asks_of(rows: Sequence[tuple[str, str, str]], language: str) -> list[Ask]:
+    """The two questions about each row: in the order given, and turned."""
+    return [_ask(language, question, *pair) for question, a, b in rows for pair in ((a, b), (b, a))]
 
 
 def _ask(language: str, question: str, first: str, second: str) -> Ask:

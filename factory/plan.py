@@ -12,7 +12,7 @@ from factory.models import catalog, find_base, load_tokenizer, local_folder
 from factory.progress import duration
 from factory.records import Example, Message
 from factory.sizing import Size, base_config, second_of_work, size_of
-from factory.training import passes, row_order
+from factory.training import row_order, row_passes
 
 GB = 1e9
 LIBRARIES_GB = 0.95  # Python with torch, transformers, datasets, peft and trl imported, as this project measured it
@@ -29,18 +29,19 @@ class Work:
 
     lengths: Sequence[int]
     labelled: Sequence[int]
+    tasks: Sequence[str]
     estimated: bool = False  # from characters: the base's tokenizer is not here
 
 
 def work_of(base: str, examples: Sequence[Example], language: str) -> Work:
     """The tokens of rows as the base's chat template writes them; estimated from characters where it is not here."""
-    folder = local_folder(find_base(base))
+    folder, tasks = local_folder(find_base(base)), [example.task for example in examples]
     if not (folder / "config.json").exists():
         per_character = 0.75 if language == "zh" else 0.28
         counts = [[sum(len(m["content"]) for m in part) for part in (e.prompt, e.completion)] for e in examples]
         answers = [round(answer * per_character) + 3 for _, answer in counts]
         whole = [round(asked * per_character) + 12 + own for (asked, _), own in zip(counts, answers, strict=True)]
-        return Work(whole, answers, estimated=True)
+        return Work(whole, answers, tasks, estimated=True)
     tokenizer = load_tokenizer(folder)
 
     def count(messages: list[Message], asking: bool) -> int:
@@ -49,7 +50,7 @@ def work_of(base: str, examples: Sequence[Example], language: str) -> Work:
 
     lengths = [count(example.prompt + example.completion, False) for example in examples]
     prompts = [count(example.prompt, True) for example in examples]
-    return Work(lengths, [max(1, a - b) for a, b in zip(lengths, prompts, strict=True)])
+    return Work(lengths, [max(1, a - b) for a, b in zip(lengths, prompts, strict=True)], tasks)
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,7 @@ def plan_sft(
     settings = config.sft
     model = base_config(config.base)
     lengths = [min(length, settings.max_length) for length in work.lengths]
-    epochs = passes(settings.epochs, len(lengths))
-    order = row_order(lengths, settings.batch, epochs, config.seed)
+    order = row_order(lengths, settings.batch, row_passes(settings, work.tasks), config.seed)
     batches = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
     longest = max(max(lengths[row] for row in rows) for rows in batches)
     size = size_of(model, settings.lora_r, longest)
@@ -132,7 +132,9 @@ def plan_sft(
     need = memory(rows, checked)
     fits = need <= limit
     flops = padded * size.flops * (4 / 3 if checked else 1) + labelled * size.head_flops
-    reasons = _reasons(settings, machine, work, rows, checked, longest, epochs, padded / max(tokens, 1) - 1, memory)
+    reasons = _reasons(
+        settings, machine, work, rows, checked, longest, len(order) / len(lengths), padded / max(tokens, 1) - 1, memory
+    )
     minutes = None
     if not measure:
         reasons["time"] = f"measured only on the machine itself; {flops / 1e15:,.2f} PFLOP of arithmetic"
@@ -219,7 +221,7 @@ def _reasons(
     )
     guess = "estimated from characters: the tokenizer is not here yet; " if work.estimated else ""
     spread = "of each GPU if FSDP spreads the weights, which a build does not do yet; " if machine.gpus > 1 else ""
-    passed = f"{epochs:g} epoch{'' if epochs == 1 else 's'}{'' if settings.epochs else ' (by the number of rows)'}"
+    passed = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}{'' if settings.epochs else ' (by the number of rows)'}"
     return {
         "dtype": machine.why_dtype,
         "quantization": quantization if settings.quantization == "nf4" else "as sft.quantization says",

@@ -3,11 +3,12 @@
 Intervals are of the expanded percentile bootstrap (Hesterberg 2015, doi 10.1080/00031305.2015.1089789): resamples within each
 task, their quantiles moved outwards as Student's t demands of few items; tasks of nothing but right and wrong have Wilson's
 (1927). Differences are paired where two models answered the same items, with p values of sign flips (Fisher 1935), and over
-several tasks by Holm (1979).
+several tasks by Holm (1979). How far two judges agree beyond chance is Cohen's kappa (1960, doi 10.1177/001316446002000104).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,6 +65,33 @@ def holm(chances: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in chances}
 
 
+def kappa(
+    one: Sequence[str], other: Sequence[str], groups: Sequence[str], resamples: int, seed: int = 0
+) -> dict[str, float] | None:
+    """Cohen's kappa of two judges' verdicts on the same cases, with low and high; None where both only ever say one word.
+
+    Cases of one group are resampled together: votes on the same question are no independent witnesses.
+    """
+    rng = np.random.default_rng(seed)
+    said, others, names = np.asarray(one), np.asarray(other), np.asarray(groups)
+    places = [np.flatnonzero(names == name) for name in dict.fromkeys(groups)]
+    value = _kappa(said, others)
+    if np.isnan(value):
+        return None
+    drawn = (np.concatenate([places[p] for p in rng.integers(0, len(places), len(places))]) for _ in range(resamples))
+    draws = np.asarray([_kappa(said[rows], others[rows]) for rows in drawn])
+    low, high = _bounds(draws[~np.isnan(draws)], len(places) - 1)
+    return {"kappa": round(value, 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def _kappa(one: NDArray[np.str_], other: NDArray[np.str_]) -> float:
+    from sklearn.metrics import cohen_kappa_score
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one word only: undefined, nan
+        return float(cohen_kappa_score(one, other))
+
+
 def _summary(scores: Scores, resamples: int, seed: int) -> dict[str, dict[str, float]]:
     """Rows for each task and the mean, all by the bootstrap."""
     rng = np.random.default_rng(seed)
@@ -87,18 +115,24 @@ def _freedom(values: Sequence[Draws]) -> float:
 
 
 def _row(value: float, draws: Draws, n: int, freedom: float) -> dict[str, float]:
+    low, high = _bounds(draws, freedom)
+    return {
+        "score": round(100 * float(value), 2),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+        "n": n,
+    }
+
+
+def _bounds(draws: Draws, freedom: float) -> tuple[float, float]:
+    """The ends of the expanded percentile interval."""
     from scipy import stats
 
     tail = 0.025
     if freedom > 0:  # the bootstrap's spread is that of n, a mean's that of n - 1 and of Student's t
         tail = float(stats.norm.cdf(-(((freedom + 1) / freedom) ** 0.5) * stats.t.ppf(0.975, freedom)))
     low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
-    return {
-        "score": round(100 * float(value), 2),
-        "low": round(100 * float(low), 2),
-        "high": round(100 * float(high), 2),
-        "n": n,
-    }
+    return float(low), float(high)
 
 
 def _sign_flips(paired: Scores, resamples: int, seed: int) -> dict[str, float]:

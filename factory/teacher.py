@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -61,7 +61,10 @@ class Ask:
 
 @dataclass
 class Teacher:
-    """`address` ends in /v1. `told` are calls answered from the cache, `called` those that went out."""
+    """`address` ends in /v1. `told` are calls answered from the cache, `called` those that went out.
+
+    `start` serves the model at the first call that the cache cannot answer, and gives its address and key.
+    """
 
     address: str
     model: str
@@ -72,6 +75,7 @@ class Teacher:
     tokens_in: int = 0
     tokens_out: int = 0
     key: str = field(default="", repr=False)  # empty: from the environment
+    start: Callable[[], tuple[str, str]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -144,6 +148,8 @@ class Teacher:
 
         with self._lock:
             if self._client is None:
+                if self.start:
+                    self.address, self.key = self.start()
                 key = self.key or _key()
                 self._client = openai.OpenAI(base_url=self.address, api_key=key, max_retries=5, timeout=900)
         schema = {"name": ask.form.__name__, "schema": ask.form.model_json_schema(), "strict": False}
@@ -205,7 +211,7 @@ def _first(text: str) -> str:
 
 @contextmanager
 def open_teacher(where: str, model: str = "", limits: Limits | None = None) -> Iterator[Teacher]:
-    """A teacher at an address, or from a GGUF file that is served inside this process for as long as it is needed.
+    """A teacher at an address, or from a GGUF file that is served inside this process once the cache cannot answer a call.
 
     Without `model` the address is asked for the first that it has; its name is remembered for a replay with no network.
     """
@@ -216,8 +222,13 @@ def open_teacher(where: str, model: str = "", limits: Limits | None = None) -> I
             raise FactoryError(
                 f"The teacher's file {where} does not exist.", "Give a GGUF file or an address that ends in /v1."
             )
-        with serve(path, slots=limits.concurrency) as (address, key):
-            yield Teacher(f"{address}/v1", model or f"{path.name}-{sha256(path)[:12]}", limits, key=key)
+        with ExitStack() as served:
+
+            def start() -> tuple[str, str]:
+                address, key = served.enter_context(serve(path, slots=limits.concurrency))
+                return f"{address}/v1", key
+
+            yield Teacher("", model or f"{path.name}-{sha256(path)[:12]}", limits, start=start)
         return
     if not where.startswith(("http://", "https://")):
         raise FactoryError(

@@ -43,28 +43,36 @@ def passes(epochs: float, rows: int) -> float:
     return epochs or float(min(MOST_PASSES, max(1, round(SEEN / max(1, rows)))))
 
 
-def row_order(lengths: Sequence[int], batch: int, epochs: float, seed: int) -> list[int]:
+def row_passes(settings: Sft, tasks: Sequence[str]) -> list[float]:
+    """How often each row is seen, by its task: as `sft.task_epochs` says, else as often as every other row."""
+    epochs = passes(settings.epochs, len(tasks))
+    often = [float(settings.task_epochs.get(task, epochs)) for task in tasks]
+    if not any(often):
+        raise FactoryError("sft.task_epochs leaves no row to train on.", "Give a task of the rows a number above 0.")
+    return often
+
+
+def row_order(lengths: Sequence[int], batch: int, epochs: float | Sequence[float], seed: int) -> list[int]:
     """Rows in training order: batches of near-equal length, shuffled anew for every epoch.
 
-    The order depends on nothing but the arguments and is consumed front to back, so that a resumed run sees the very rows
+    `epochs`: of all rows, or of each; those that are seen more often than others are alone in the last epochs. The order depends on nothing but the arguments and is consumed front to back, so that a resumed run sees the very rows
     that an unbroken one would.
     """
     order: list[int] = []
     left: list[int] = []  # rows that filled no batch wait for the next epoch, so that batches stay aligned
     rng = random.Random(seed)
-    wanted = max(1, round(len(lengths) * epochs))
-    while len(order) + len(left) < wanted:
-        fresh = list(range(len(lengths)))
-        rng.shuffle(fresh)
-        rows = left + fresh
+    often = [epochs] * len(lengths) if isinstance(epochs, float | int) else epochs
+    for epoch in range(math.ceil(max(often, default=0))):
+        every = list(range(len(lengths)))
+        rng.shuffle(every)
+        rows = left + [row for place, row in enumerate(every) if often[row] - epoch > place / len(every)]
         full = len(rows) // batch * batch
         rows, left = rows[:full], rows[full:]
         rows.sort(key=lambda row: lengths[row] // 8)
         batches = [rows[start : start + batch] for start in range(0, full, batch)]
         rng.shuffle(batches)
         order += [row for piece in batches for row in piece]
-    order += left
-    return order[:wanted]
+    return order + left
 
 
 def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Machine, **own: Any) -> Any:

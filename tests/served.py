@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Served(ThreadingHTTPServer):
-    """`failures` are answered first (status codes), `wrong` makes every answer say a number that no passage has."""
+    """`failures` are answered first (status codes), `wrong` makes every answer say a number that no passage has, `mute` empty."""
 
     daemon_threads = True
 
@@ -21,7 +21,7 @@ class Served(ThreadingHTTPServer):
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.failures: list[int] = []
-        self.wrong = self.doubts = False
+        self.wrong = self.doubts = self.mute = False
 
     @property
     def address(self) -> str:
@@ -70,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def told(server: Served, body: dict[str, Any]) -> dict[str, Any]:
+    if server.mute:
+        return {}
     form = body["response_format"]["json_schema"]["name"]
     text = body["messages"][-1]["content"]
     passage = text.partition("<<<\n")[2].partition("\n>>>")[0]

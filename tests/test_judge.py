@@ -27,7 +27,7 @@ def test_both_orders_must_agree(tmp_path: Path) -> None:
         server.doubts = True  # now it always says A
         assert (
             judge(Teacher(server.address, "biased", Limits(), tmp_path), rows, "zh", Progress(print, "judge", 4))
-            == ["unclear"] * 2
+            == ["turned"] * 2
         )
 
 

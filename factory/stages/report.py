@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.budgets import exports, marks, picture
-from factory.files import read_json, read_text, templates, write_json, write_text
+from factory.files import digest, read_json, read_text, templates, write_json, write_text
 from factory.records import read_rows
 from factory.rounds import FEEDBACK
 from factory.stage import Context, Stage, manifest
@@ -193,7 +193,7 @@ def gather(context: Context, scores: Row) -> Row:
         "answers": answers(context.input("evaluate") / "predictions", scores),
         "machines": list(dict.fromkeys(_machine(one["machine"]) for one in made.values())),
         "packages": {name: version for one in made.values() for name, version in one["packages"].items()},
-        "exports": exports(context.run_dir), "budget": picture(exports(context.run_dir), ticks),
+        "judge": judgement(context), "exports": exports(context.run_dir), "budget": picture(exports(context.run_dir), ticks),
     }  # fmt: skip
 
 
@@ -219,6 +219,18 @@ def feedback(context: Context) -> Row:
         return {}
     known: Row = read_json(context.run_dir / FEEDBACK / "summary.json")
     return known | {"trained": context.summary("curate")["by_experts"], "sources": context.summary("prefer")["sources"]}
+
+
+def judgement(context: Context) -> Row:
+    """What `factory judge` kept; empty where no judge was asked."""
+    path = context.input("evaluate") / "judge.json"
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def judge_mark(context: Context) -> dict[str, str]:
+    """The digest of what a judge said, so that the report is made anew after it."""
+    found = judgement(context)
+    return {"judge": digest(found)} if found else {}
 
 
 def _machine(known: Row) -> str:
@@ -327,5 +339,5 @@ STAGE = Stage(
     run,
     ("curate", "sft", "prefer", "dpo", "evaluate"),
     settings=("title", "language", "description"),
-    watches=lambda context: marks(context.run_dir),
+    watches=lambda context: marks(context.run_dir) | judge_mark(context),
 )

@@ -18,10 +18,10 @@ from factory.training import (
     dev_settings,
     fit,
     lora_weights,
-    passes,
     project_labelled_positions_only,
     require_rows,
     row_order,
+    row_passes,
     save_adapter,
     trainer_config,
 )
@@ -57,8 +57,7 @@ def run(context: Context) -> dict[str, Any]:
     model, tokenizer = load_base(folder, settings.quantization, machine)
     if context.earlier:
         model = add_adapter(model, best_adapter(context.earlier), trainable=True)
-    epochs = passes(settings.epochs, len(examples))
-    order = row_order(work.lengths, settings.batch, epochs, context.config.seed)
+    order = row_order(work.lengths, settings.batch, row_passes(settings, work.tasks), context.config.seed)
     dev = _dev(context)
     rows, dev_rows = (
         Dataset.from_list([{"prompt": row.prompt, "completion": row.completion} for row in part])
@@ -117,7 +116,7 @@ def run(context: Context) -> dict[str, Any]:
         "base": context.config.base,
         "quantization": plan.quantization,
         "dtype": machine.dtype,
-        "epochs": epochs,
+        "epochs": round(len(order) / len(examples), 4),
         "cut_rows": sum(length > settings.max_length for length in work.lengths),
         "plan": {"memory_gb": plan.memory_gb, "minutes": plan.minutes, "batch": plan.batch},
         "trial": trial,

@@ -132,6 +132,51 @@ def test_every_label_has_both_languages(tmp_path: Path) -> None:
         assert sorted(re.findall(r"{\w+}", pair[0])) == sorted(re.findall(r"{\w+}", pair[1]))
 
 
+def judged(why: str = "", n: int = 40, kappa: bool = True) -> dict[str, Any]:
+    found = {"kappa": 0.62, "low": 0.41, "high": 0.79} if kappa else None
+    rate = {"share": 80.0, "low": 65.2, "high": 89.5, "n": n}
+    votes = {"n": n, "questions": n, "agreement": rate, "kappa": found} if n else {"n": 0}
+    return {
+        "judge": f"qwen {EVIL}", "best": "dpo", "votes": votes, "belief": {"believed": not why, "why": why, "needed": 20},
+        "items": {"n": 180, "wins": 90, "ties": 60, "losses": 29, "same": 12, "unanswered": 1},
+        "share": {"charge": cell(68.0), "mean": cell(67.0, 179)}, "bias": {"share": 12.5, "low": 8.1, "high": 18.8, "n": 167},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("language", "why", "n", "kappa", "said"),
+    [
+        ("en", "", 40, True, "✓ believed kappa's lower end is above 0.4"),
+        ("en", "few", 0, False, "✗ not believed only 0 votes of experts to compare it with: nobody should believe it yet; 20 more are needed"),
+        ("zh", "few", 7, True, "✗ 不可信 可供对照的专家投票只有 7 张：现在谁也不该相信它；还需要 20 张"),
+        ("zh", "one-sided", 40, False, "✗ 不可信 所有投票和结论都相同"),
+        ("en", "low", 40, True, "✗ not believed kappa is not above 0.4"), ("zh", "wide", 40, True, "大约再有 20 张投票"),
+    ],
+)  # fmt: skip
+def test_a_judge_is_shown_with_whether_to_believe_it_first(
+    tmp_path: Path, language: str, why: str, n: int, kappa: bool, said: str
+) -> None:
+    run = tmp_path / "r1"
+    write_json(run / "evaluate" / "judge.json", judged(why, n, kappa))
+    page = build(run, make_scores(language), language=language)
+    assert Tags(page).open == [] and EVIL not in page
+    text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S).replace("&#39;", "'").split())
+    assert said in text
+    places = [text.index(part) for part in (said, *(["0.62 [0.41, 0.79]"] if n and kappa else []), "12.5% [8.1, 18.8]", "90 · 60 · 29", "67.0")]  # fmt: skip
+    assert places[:4] == sorted(places[:4])
+    if language == "zh":
+        assert not re.search(r"\b(kappa|believed|votes|Position|Wins)\b", text)
+
+
+def test_the_report_is_made_anew_once_a_judge_was_asked(tmp_path: Path) -> None:
+    run = tmp_path / "r1"
+    assert "judge" not in re.sub(r"<style>.*?</style>", "", build(run, make_scores()), flags=re.S)
+    assert run_stages([STAGE], context(run))[0].action == "skip"
+    write_json(run / "evaluate" / "judge.json", judged())
+    [decision] = run_stages([STAGE], context(run))
+    assert decision.action == "run" and "judge" in decision.reason
+
+
 def test_summary_and_json_agree(tmp_path: Path) -> None:
     scores = make_scores()
     build(tmp_path / "r1", scores)
