@@ -17,6 +17,7 @@ from factory.config import Config, Dpo, Prefer, Sft
 from factory.domain import Domain, Task
 from factory.errors import FactoryError
 from factory.files import read_json, sha256
+from factory.plan import work_of
 from factory.progress import Progress
 from factory.records import Example, Preference, write_records
 from factory.stage import Context
@@ -115,7 +116,7 @@ def test_the_trial_changes_nothing_but_what_is_told(run: Callable[..., Context])
     assert told["tokens"] == plain["tokens"] and plain["trial"] == {}
     trial = told["trial"]
     assert 4 <= trial["rows"] <= 10 and trial["last_loss"] < trial["first_loss"]
-    assert re.search(r"trial: \d rows seen \d times, loss \d\.\d\d -> \d\.\d\d, \d s", said(with_it))
+    assert re.search(r"trial: \d+ rows seen \d+ times, loss \d\.\d\d -> \d\.\d\d, \d+ s", said(with_it))
     assert not (with_it.out / "checkpoints" / "runs").exists()
 
 
@@ -132,24 +133,35 @@ def test_it_keeps_half_batches_and_leaves_what_is_accumulated(run: Callable[...,
     [
         ({"trainer": {"learning_rate": 0.0}}, "the learning rate is 0"),
         ({"learning_rate": 1e-9}, r"the learning rate is too low \(1e-09\)"),
-        ({"learning_rate": 1.0}, r"the learning rate is too high \(1\)"),
+        ({"trainer": {"learning_rate": 1e3}}, r"the learning rate is too high \(1000\)"),
     ],
 )
 def test_rows_that_are_not_learned_end_it_before_it_begins(
     run: Callable[..., Context], settings: dict[str, Any], cause: str
 ) -> None:
     context = run(**settings)
-    with pytest.raises(FactoryError, match=f"sft: 6 rows seen 4 times are not learned .*{cause}") as caught:
+    with pytest.raises(FactoryError, match=f"sft: 4 rows seen 4 times are not learned .*{cause}") as caught:
         sft.run(context)
     key = "sft.trainer.learning_rate" if "trainer" in settings else "sft.learning_rate"
     assert key in caught.value.hint and "sft.trial=0" in caught.value.hint
     assert not (context.out / "log.jsonl").exists() and not (context.out / "adapter").exists()
 
 
-def test_rows_cut_before_their_answers_are_named(run: Callable[..., Context]) -> None:
-    with pytest.raises(FactoryError, match=r"no row has a token of its answer within sft\.max_length = 16") as caught:
-        sft.run(run(max_length=16, trainer={"max_length": 16}))
+def test_rows_cut_before_their_answers_are_counted_and_none_left_is_an_error(
+    run: Callable[..., Context], base: Path
+) -> None:
+    with pytest.raises(FactoryError, match=r"no row has a token of its answer within sft\.max_length = 4") as caught:
+        sft.run(run("none", max_length=4))
     assert "factory check plain" in caught.value.hint
+    work = work_of(str(base), examples(), "en")
+    asked = [length - own for length, own in zip(work.lengths, work.labelled, strict=True)]
+    limit = sorted(asked)[13]
+    context = run("some", max_length=limit, epochs=1.0)
+    assert sft.run(context)["steps"] < 7
+    assert (
+        f"left out: {sum(n >= limit for n in asked)} of 26 rows, whose question alone fills sft.max_length = {limit}"
+        in said(context)
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,13 +211,23 @@ def test_no_number_stops_it_at_once_and_the_last_good_checkpoint_stays(
 
 
 def test_an_exploding_rate_stops_and_is_named(run: Callable[..., Context]) -> None:
-    context = run(trial=0, learning_rate=1.0, epochs=20.0)
-    with pytest.raises(
-        FactoryError, match=r"sft: the loss (exploded, from|became).*the learning rate is too high \(1\)"
-    ):
+    context = run(trial=0, trainer={"learning_rate": 1e3}, epochs=20.0)
+    with pytest.raises(FactoryError, match=r"the loss .*: the learning rate is too high \(1000\)") as caught:
         sft.run(context)
-    assert len(losses(context)) < 40, "of 130 steps"
+    assert "sft.trainer.learning_rate=2.5e+02; " in caught.value.hint
+    assert len(losses(context)) < 30, "of 130 steps"
     assert not (context.out / "adapter").exists()
+
+
+def test_an_exploded_loss_stops_it_and_spoilt_checkpoints_go(
+    run: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = run(save_steps=6)
+    patch_step(monkeypatch, lambda trainer, loss: loss + 20 if trainer.state.global_step >= 12 else loss)
+    with pytest.raises(FactoryError, match=r"the loss exploded, from \d\.\d to \d+\.\d by step 1[3-7]") as caught:
+        sft.run(context)
+    assert str(context.out / "checkpoints" / "checkpoint-6") in caught.value.hint
+    assert not (context.out / "checkpoints" / "checkpoint-12").exists()
 
 
 # The early stop
