@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from factory import __version__, cli_data, cli_export, cli_feedback
+from factory import __version__, cli_cost, cli_data, cli_export, cli_feedback
 from factory.console import console, print_scores, say, scores_of
 from factory.errors import FactoryError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The catalog of base models.")
 app.add_typer(models_app, name="models")
-for part in (cli_data, cli_export, cli_feedback):
+for part in (cli_cost, cli_data, cli_export, cli_feedback):
     app.registered_commands += part.app.registered_commands
 
 DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
@@ -198,8 +198,10 @@ def evaluate(
     from factory import references
     from factory.build import Order, build_run, open_run, refresh_report
 
-    folder = open_run(domain, run) if forget and not model else build_run(
-        Order(domain, run, source, task, settings, until="evaluate"), say
+    folder = (
+        open_run(domain, run)
+        if forget and not model
+        else build_run(Order(domain, run, source, task, settings, until="evaluate"), say)
     )
     for name in forget or []:
         references.forget(folder, name)

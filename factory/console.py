@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from factory.costs import Measured, Price
     from factory.references import Reference
 
 console = Console()
@@ -85,3 +86,38 @@ def print_references(tasks: list[str], references: Sequence[Reference], stale: S
 
 def _cell(cell: dict[str, float] | None) -> str:
     return f"{cell['score']:.1f}\n[dim]{cell['low']:.0f} to {cell['high']:.0f}[/]" if cell else "-"
+
+
+def print_costs(known: Mapping[str, Measured], best: str, price: float, hosted: Mapping[str, Price]) -> None:
+    """What was measured here, then what hosted models would take for the same tokens, by their dated prices."""
+    like = known[best]
+    each = f"{like.tokens_in / like.answers:.0f} tokens in and {like.tokens_out / like.answers:.0f} out an answer"
+    table = Table(title=f"\nMeasured on {like.machine}, {each}", title_justify="left")
+    table.add_column("model", overflow="fold")
+    for head in ("tokens/s", "s alone", "answers/h", "peak GB", "J/answer", "$/M tokens", "$/1000 answers"):
+        table.add_column(head, justify="right")
+    for name, row in known.items():
+        money = [f"{row.per_million(price):.3f}", f"{1000 * row.per_answer(price):.3f}"] if price else ["-", "-"]
+        joules = f"{row.joules_per_answer:.1f}" if row.joules_per_answer is not None else "-"
+        table.add_row(f"{escape(name)}{' (best)' if name == best else ''}\n[dim]{row.engine}[/]", f"{row.tokens_per_second:.1f}",
+                      f"{row.seconds_alone:.2f}", f"{row.answers_per_hour:,.0f}", f"{row.peak_gb:.2f}", joules, *money)  # fmt: skip
+    console.print(table)
+    if all(row.joules is None for row in known.values()):
+        say("  This machine does not tell what energy it uses.")
+    table = Table(title="\nHosted models, dollars at the price of the day", title_justify="left")
+    for head in ("model", "of", "$/M in", "$/M out", "$/M tokens", "$/1000 answers", "here cheaper from"):
+        table.add_column(head, justify="left" if head in ("model", "of") else "right")
+    for row in sorted(hosted.values(), key=lambda row: row.per_answer(like)):
+        table.add_row(escape(row.model), row.date, f"{row.input:g}", f"{row.output:g}", f"{row.per_million(like):.3f}",
+                      f"{1000 * row.per_answer(like):.3f}", _from(price, row.per_answer(like), like.answers_per_hour))  # fmt: skip
+    console.print(table)
+    say(f"  Here: at ${price:g} an hour, for a machine that always has something to answer. Sources: prices.toml"
+        if price else "  What an hour of this machine costs is not known: --price-per-hour, or [cost] in domain.toml.")  # fmt: skip
+
+
+def _from(price: float, elsewhere: float, most: float) -> str:
+    """From how many answers an hour on a machine at this price is the cheaper one."""
+    if not price or not elsewhere:
+        return "-"
+    least = price / elsewhere
+    return f"{least:,.0f}/h" if least <= most else "never"

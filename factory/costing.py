@@ -62,11 +62,12 @@ def measure_models(wish: Wish, say: Say) -> Path:
                 f"Its price per token goes into {plugin.folder / 'prices.toml'}.",
             )
         name = resolve_model(folder, model) if model in MODELS else one.name
-        if (old := known.get(name)) and not wish.again:
-            if (old.digest, old.standard, old.machine, old.answers) == (one.digest, mark, machine, _count(spec, items)):
-                say(f"    {name}: measured on {old.when[:10]} (--again measures anew)")
-                continue
-        say(f"    measuring {name}: {_count(spec, items)} answers")
+        old, count = known.get(name), _count(spec, items)
+        now = one.digest, mark, machine, count
+        if old and now == (old.digest, old.standard, old.machine, old.answers) and not wish.again:
+            say(f"    {name}: measured on {old.when[:10]} (--again measures anew)")
+            continue
+        say(f"    measuring {name}: {count} answers")
         known[name] = replace(_in_a_process(spec | {"model": model}, name), standard=mark)
         _write(folder, wish.price, known)
     _write(folder, wish.price, known)

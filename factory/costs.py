@@ -134,7 +134,9 @@ def _price(name: str, row: Any, where: str) -> Price:
             raise FactoryError(f"{where}: {key} is missing or no price.", FORM)
     if not isinstance(row.get("date"), datetime.date) or not isinstance(row.get("source"), str) or not row["source"]:
         raise FactoryError(f"{where}: a price needs its date and source.", FORM)
-    return Price(name, float(row["input"]), float(row["output"]), str(row["date"]), row["source"], list(row.get("also", [])))
+    return Price(
+        name, float(row["input"]), float(row["output"]), str(row["date"]), row["source"], list(row.get("also", []))
+    )
 
 
 def _plain(name: str) -> str:
