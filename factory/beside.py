@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory import costs, density, references
+from factory import costs, references
 from factory.answers import weights_digest
-from factory.costs import Measured
+from factory.costs import Measured, Price
+from factory.density import Density, Rung, density
 from factory.files import read_json
 from factory.models import catalog, weights_parameters
 from factory.pictures import scatter
@@ -20,40 +22,61 @@ from factory.statistics import Scores
 from factory.verdict import about_references, money, name, say, size
 
 Row = dict[str, Any]
-DRAWN = 5  # references in the pictures: the best on the mean
+DRAWN = 5  # references in the pictures of each task: the best on the mean
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a run beside its scores."""
+
+    scores: Row
+    zh: bool
+    fresh: Sequence[Reference]
+    parameters: int  # of the base, and so of the specialist; 0: not known
+    measured: Mapping[str, Measured]
+    price: float  # dollars an hour; 0: not known
+    hosted: Mapping[str, Price]
+
+    @property
+    def like(self) -> Measured | None:
+        """What the specialist's answers took; hosted prices are told for the same tokens."""
+        return self.measured.get(self.scores["best"])
+
+    def ranked(self) -> list[Reference]:
+        """The references that have a mean, the best first."""
+        return sorted((one for one in self.fresh if "mean" in one.cells), key=lambda one: -one.cells["mean"]["score"])
 
 
 def beside(context: Context, scores: Row) -> Row:
     """Every value by the name that the template uses, and `facts` for a manager."""
-    zh, mark = context.config.language == "zh", references.standard(context.domain, scores["eval_digest"])
+    config, mark = context.config, references.standard(context.domain, scores["eval_digest"])
     fresh, stale = references.current(context.run_dir, mark)
+    price, hosted = (
+        costs.price_per_hour(context.run_dir, config.cost.price_per_hour),
+        costs.prices(context.domain.folder),
+    )
+    measured = _measured(context, scores, mark, fresh)
+    known = Known(scores, config.language == "zh", fresh, base_parameters(context), measured, price, hosted)
     own = _scores(context.input("evaluate") / "predictions" / f"{scores['best']}.jsonl")
-    versus = {one.name: references.against(own, one, context.config.evaluate.resamples) for one in fresh}
-    parameters = base_parameters(context)
-    dense, ladder = _density(scores, fresh, parameters)
-    known = _measured(context, scores, mark, fresh)
-    price = costs.price_per_hour(context.run_dir, context.config.cost.price_per_hour)
-    hosted = costs.prices(context.domain.folder)
-    like = known.get(scores["best"])
-    facts = about_references({one: d["mean"] for one, d in versus.items() if d}, [one.name for one in stale], zh)
+    versus = {one.name: references.against(own, one, config.evaluate.resamples) for one in fresh}
+    on_mean = {other: found["mean"] for other, found in versus.items() if found}
+    ladder = _ladder(known)
+    dense = density(ladder, scores["models"]["best"]["mean"]["score"], known.parameters)
+    told = _told(dense, ladder, known)
     return {
-        "references": [{"versus": versus[one.name], "size": size(one.parameters), **_plain(one)} for one in fresh],
-        "drawn": [one.name for one in sorted(fresh, key=_mean, reverse=True) if "mean" in one.cells][:DRAWN],
-        "stale": [one.name for one in stale], "size": size(parameters) if parameters else "",
-        "sizes": _sizes(scores, fresh, parameters, dense, zh), "density": dense, "density_told": _told(dense, ladder, scores, zh),
-        "costs": _costs(known, like, price, hosted), "spent": _spent(scores, fresh, known, like, price, hosted, zh),
-        "facts": [*facts, *_cost_fact(like, price, hosted, zh), *([] if dense.problem else [_told(dense, ladder, scores, zh)])],
+        "references": [_row(one) | {"versus": versus[one.name]} for one in fresh],
+        "drawn": [one.name for one in known.ranked()[:DRAWN]],
+        "sizes": _sizes(known, dense), "density_told": told, "costs": _costs(known), "spent": _spent(known),
+        "facts": [
+            *about_references(on_mean, [one.name for one in stale], known.zh),
+            *_cost_fact(known), *([] if dense.problem else [told]),
+        ],
     }  # fmt: skip
 
 
-def _plain(one: Reference) -> Row:
-    return {key: getattr(one, key) for key in ("name", "kind", "cells", "parameters", "tuned")} | {
-        "when": one.when[:10]
-    }
-
-
-def _mean(one: Reference) -> float:
-    return one.cells.get("mean", {}).get("score", -1.0)
+def _row(one: Reference) -> Row:
+    row = {key: getattr(one, key) for key in ("name", "kind", "cells", "tuned")}
+    return row | {"when": one.when[:10], "size": size(one.parameters) if one.parameters else ""}
 
 
 def _scores(path: Path) -> Scores:
@@ -63,43 +86,51 @@ def _scores(path: Path) -> Scores:
     return found
 
 
-def base_parameters(context: Context) -> int:
-    """How many weights the base has: counted where its files are here, else as the catalog says; 0: not known."""
-    path = context.input("sft") / "base.json"
-    folder = Path(read_json(path)["path"]) if path.exists() else None
-    known = catalog().get(context.config.base)
-    return (weights_parameters(folder) if folder else 0) or (known.parameters if known else 0)
-
-
 # Sizes
 
 
-def _density(scores: Row, fresh: Sequence[Reference], parameters: int) -> tuple[density.Density, list[density.Rung]]:
-    rungs = [density.Rung("base", parameters, scores["models"]["base"]["mean"]["score"])] if parameters else []
-    rungs += [
-        density.Rung(one.name, one.parameters, one.cells["mean"]["score"])
-        for one in fresh
-        if one.parameters and not one.tuned and "mean" in one.cells
+def base_parameters(context: Context) -> int:
+    """How many weights the base has: counted where its files are here, else as the catalog says; 0: not known."""
+    folder, known = _base(context), catalog().get(context.config.base)
+    return (weights_parameters(folder) if folder else 0) or (known.parameters if known else 0)
+
+
+def _base(context: Context) -> Path | None:
+    path = context.input("sft") / "base.json"
+    return Path(read_json(path)["path"]) if path.exists() else None
+
+
+def _ladder(known: Known) -> list[Rung]:
+    """The base and the untuned references of known size."""
+    base = known.scores["models"]["base"]["mean"]["score"]
+    own = [Rung("base", known.parameters, base)] if known.parameters else []
+    return own + [
+        Rung(one.name, one.parameters, one.cells["mean"]["score"])
+        for one in known.ranked()
+        if one.parameters and not one.tuned
     ]
-    return density.density(rungs, scores["models"]["best"]["mean"]["score"], parameters), rungs
 
 
-def _told(found: density.Density, ladder: Sequence[density.Rung], scores: Row, zh: bool) -> str:
+def _told(found: Density, ladder: Sequence[Rung], known: Known) -> str:
     if found.problem:
         sizes = len({rung.parameters for rung in ladder})
-        return say(f"dense_{found.problem}", zh, n=sizes, high=size(found.high), low=size(found.low))
-    mean = scores["models"]["best"]["mean"]
+        return say(f"dense_{found.problem}", known.zh, n=sizes, high=size(found.high), low=size(found.low))
+    mean = known.scores["models"]["best"]["mean"]
     low, high = size(found.size_at(mean["low"])), size(found.size_at(mean["high"]))
-    return say("dense", zh, size=size(found.effective), low=low, high=high, times=f"{found.density:.2g}")
+    times = f"{found.density:.2g}"
+    return say("dense", known.zh, size=size(found.effective), low=low, high=high, times=times)
 
 
-def _sizes(scores: Row, fresh: Sequence[Reference], parameters: int, found: density.Density, zh: bool) -> Row | None:
-    own = [_point(name(model, zh), parameters, scores["models"][model]["mean"], model) for model in ("base", "best")]
-    others = [_point(one.name, one.parameters, one.cells["mean"], "reference") for one in fresh if "mean" in one.cells]
-    drawn = [point for point in [*own, *others] if point["x"]]
-    if not any(point["kind"] == "reference" for point in drawn):
-        return None
-    return scatter(drawn, found.score_at if found.slope > 0 else None)
+def _sizes(known: Known, found: Density) -> Row | None:
+    """Score against parameters, with the ladder's line; None where no reference has a size."""
+    models = known.scores["models"]
+    points = [
+        _point(name(model, known.zh), known.parameters, models[model]["mean"], model) for model in ("base", "best")
+    ]
+    others = [
+        _point(one.name, one.parameters, one.cells["mean"], "reference") for one in known.ranked() if one.parameters
+    ]
+    return scatter([*points, *others], found.score_at if found.slope > 0 else None) if others else None
 
 
 def _point(label: str, x: float, cell: Row, kind: str) -> Row:
@@ -110,67 +141,59 @@ def _point(label: str, x: float, cell: Row, kind: str) -> Row:
 
 
 def _measured(context: Context, scores: Row, mark: str, fresh: Sequence[Reference]) -> dict[str, Measured]:
-    """What was measured of the models as they are now, by name; the specialist's own name is that of its stage."""
-    found = costs.measured(context.run_dir)
-    path = context.input("sft") / "base.json"
-    folder = Path(read_json(path)["path"]) if path.exists() else None
-    marks = {one.name: one.digest for one in fresh}
-    for model in ("base", scores["best"]) if folder else ():
-        adapter = context.input(model) / "adapter" if model != "base" else None
-        marks[model] = weights_digest(folder, adapter)
-    return {
-        model: row
-        for model, row in found.items()
-        if row.standard == mark and row.digest == marks.get(model, row.digest)
-    }
+    """What was measured of the models as they are now, by name; the specialist's is that of its stage."""
+    digests = {one.name: one.digest for one in fresh}
+    if folder := _base(context):
+        best = scores["best"]
+        digests |= {"base": weights_digest(folder, None), best: weights_digest(folder, context.input(best) / "adapter")}
+    found = costs.measured(context.run_dir).items()
+    return {model: row for model, row in found if row.standard == mark and row.digest == digests.get(model, row.digest)}
 
 
-def _costs(known: dict[str, Measured], like: Measured | None, price: float, hosted: dict[str, costs.Price]) -> Row:
-    """Tables: what was measured, and hosted models for the same tokens."""
+def _costs(known: Known) -> Row:
+    """Tables: what was measured, and hosted models for the same tokens; empty before `factory cost`."""
+    like, price = known.like, known.price
     if like is None:
         return {}
+    hosted = sorted(known.hosted.values(), key=lambda row: row.per_answer(like))
     return {
-        "price": price, "machine": like.machine, "told": any(row.joules is not None for row in known.values()),
+        "price": price, "machine": like.machine, "told": any(row.joules is not None for row in known.measured.values()),
         "tokens_in": like.tokens_in / like.answers, "tokens_out": like.tokens_out / like.answers, "n": like.answers,
-        "measured": {model: {"row": row, "million": row.per_million(price), "thousand": 1000 * row.per_answer(price)} for model, row in known.items()},
+        "measured": {
+            model: {"row": row, "million": row.per_million(price), "thousand": 1000 * row.per_answer(price)}
+            for model, row in known.measured.items()
+        },
         "hosted": [
-            {"row": row, "million": row.per_million(like), "thousand": 1000 * row.per_answer(like),
-             "from": price / row.per_answer(like) if price and row.per_answer(like) else 0.0}
-            for row in sorted(hosted.values(), key=lambda row: row.per_answer(like))
+            {"row": row, "million": row.per_million(like), "thousand": 1000 * row.per_answer(like), "from": row.even(price, like)}
+            for row in hosted
         ],
         "most": like.answers_per_hour,
     }  # fmt: skip
 
 
-def _spent(
-    scores: Row, fresh: Sequence[Reference], known: dict[str, Measured], like: Measured | None,
-    price: float, hosted: dict[str, costs.Price], zh: bool,
-) -> Row | None:  # fmt: skip
-    """Score against dollars for a thousand answers, of whatever has both."""
-    cells = {model: scores["models"][model]["mean"] for model in ("base", scores["best"])}
-    cells |= {one.name: one.cells["mean"] for one in fresh if "mean" in one.cells}
+def _spent(known: Known) -> Row | None:
+    """Score against dollars for a thousand answers, of whatever has both; None where fewer than two have."""
+    like, own = known.like, {"base": "base", known.scores["best"]: "best"}
+    cells = {model: known.scores["models"][model]["mean"] for model in own}
+    cells |= {one.name: one.cells["mean"] for one in known.ranked()}
     points = []
-    for model, cell in cells.items():
-        kind = "best" if model == scores["best"] else model if model == "base" else "reference"
-        label = name(kind, zh) if kind != "reference" else model
-        if price and model in known:
-            points.append(_point(label, 1000 * known[model].per_answer(price), cell, kind))
-        elif like and (row := costs.price_of(model, hosted)):
-            points.append(_point(label, 1000 * row.per_answer(like), cell, kind))
-    return scatter(points) if like else None
+    for model, cell in cells.items() if like else ():
+        measured, hosted = known.measured.get(model), costs.price_of(model, known.hosted)
+        dollars = measured.per_answer(known.price) if measured else hosted.per_answer(like) if hosted and like else 0.0
+        kind = own.get(model, "reference")
+        points.append(_point(name(kind, known.zh) if model in own else model, 1000 * dollars, cell, kind))
+    return scatter(points)
 
 
-def _cost_fact(like: Measured | None, price: float, hosted: dict[str, costs.Price], zh: bool) -> list[str]:
+def _cost_fact(known: Known) -> list[str]:
+    like, price = known.like, known.price
     if like is None:
         return []
     seconds = f"{like.seconds_alone:.2g}"
-    paid = [row for row in hosted.values() if row.per_answer(like)]
+    paid = [row for row in known.hosted.values() if row.per_answer(like)]
     if not price or not paid:
-        return [say("speed", zh, seconds=seconds)]
+        return [say("speed", known.zh, seconds=seconds)]
     other = min(paid, key=lambda row: row.per_answer(like))
     own, cheapest = money(1000 * like.per_answer(price)), money(1000 * other.per_answer(like))
-    return [
-        say(
-            "cost", zh, seconds=seconds, price=f"{price:g}", own=own, model=other.model, date=other.date, other=cheapest
-        )
-    ]
+    facts = {"seconds": seconds, "price": f"{price:g}", "own": own, "other": cheapest}
+    return [say("cost", known.zh, model=other.model, date=other.date, **facts)]

@@ -72,12 +72,13 @@ def print_references(tasks: list[str], references: Sequence[Reference], stale: S
     """Other models on the same items, a row each; the stale ones are named, with what scores them again."""
     if references:
         table = Table(title="\nReferences, on the same items", title_justify="left")
-        table.add_column("model", overflow="fold")
-        for task in ("parameters", *tasks):
-            table.add_column(task, justify="right")
+        table.add_column("model", overflow="fold", min_width=16)
+        for head in ("size", *tasks):
+            table.add_column(head, justify="right")
         for one in references:
-            size = f"{one.parameters / 1e6:,.0f} M" if one.parameters else "-"
-            table.add_row(escape(one.name), size, *(_cell(one.cells.get(task)) for task in tasks))
+            size = f"{one.parameters / 1e6:,.0f}M" if one.parameters else "-"
+            scores = [f"{one.cells[task]['score']:.1f}" if task in one.cells else "-" for task in tasks[:-1]]
+            table.add_row(escape(one.name), size, *scores, _cell(one.cells.get(tasks[-1])))
         console.print(table)
     for one in stale:
         console.print(f"  [yellow]stale[/]   {escape(one.name)} was scored on other items or by other code: "
@@ -107,17 +108,14 @@ def print_costs(known: Mapping[str, Measured], best: str, price: float, hosted: 
     table = Table(title="\nHosted models, dollars at the price of the day", title_justify="left")
     for head in ("model", "of", "$/M in", "$/M out", "$/M tokens", "$/1000 answers", "here cheaper from"):
         table.add_column(head, justify="left" if head in ("model", "of") else "right")
-    for row in sorted(hosted.values(), key=lambda row: row.per_answer(like)):
-        table.add_row(escape(row.model), row.date, f"{row.input:g}", f"{row.output:g}", f"{row.per_million(like):.3f}",
-                      f"{1000 * row.per_answer(like):.3f}", _from(price, row.per_answer(like), like.answers_per_hour))  # fmt: skip
+    for other in sorted(hosted.values(), key=lambda row: row.per_answer(like)):
+        table.add_row(escape(other.model), other.date, f"{other.input:g}", f"{other.output:g}", f"{other.per_million(like):.3f}",
+                      f"{1000 * other.per_answer(like):.3f}", _from(other.even(price, like), like.answers_per_hour))  # fmt: skip
     console.print(table)
     say(f"  Here: at ${price:g} an hour, for a machine that always has something to answer. Sources: prices.toml"
         if price else "  What an hour of this machine costs is not known: --price-per-hour, or [cost] in domain.toml.")  # fmt: skip
 
 
-def _from(price: float, elsewhere: float, most: float) -> str:
-    """From how many answers an hour on a machine at this price is the cheaper one."""
-    if not price or not elsewhere:
-        return "-"
-    least = price / elsewhere
-    return f"{least:,.0f}/h" if least <= most else "never"
+def _from(least: float, most: float) -> str:
+    """From how many answers an hour on this machine is the cheaper one, which gives `most`."""
+    return "-" if not least else f"{least:,.0f}/h" if least <= most else "never"

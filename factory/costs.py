@@ -81,6 +81,10 @@ class Price:
         """Dollars for a million tokens in this mix of questions and answers."""
         return MILLION * self.per_answer(like) * like.answers / (like.tokens_in + like.tokens_out)
 
+    def even(self, price_per_hour: float, like: Measured) -> float:
+        """From how many answers an hour on a machine at this price is the cheaper one; 0: a price is not known or nothing."""
+        return price_per_hour / self.per_answer(like) if self.per_answer(like) else 0.0
+
 
 def measured(run_dir: Path) -> dict[str, Measured]:
     """What was measured of a run's models, by the name on the scoreboard."""

@@ -63,8 +63,7 @@ def score_model(domain: str, run: str, model: str, say: Say) -> list[Reference]:
     for place, item in enumerate(items):
         scores[item.task].append(plugin.scorer(item.scorer)(found[place].text, item.references, item.question))
     cells = summarize(scores, plugin.config.evaluate.resamples)
-    facts = {"digest": one.digest, "parameters": one.parameters, "tuned": one.tuned}
-    return [Reference(one.name, one.kind, model, cells, mark, **facts, scores=dict(scores))]
+    return [Reference(one.name, one.kind, model, cells, mark, one.digest, one.parameters, one.tuned, dict(scores))]
 
 
 def eval_questions(folder: Path, plugin: Domain) -> tuple[list[EvalItem], list[Question]]:
@@ -227,8 +226,9 @@ def published(plugin: Domain, path: Path, mark: str) -> list[Reference]:
     for cells in found.values():
         if len(cells) == len(plugin.active()):
             cells["mean"] = _mean(cells)
-    facts = {"model": str(path), "standard": mark, "digest": sha256(path)}
-    return [Reference(name, "published", cells=cells, parameters=sizes[name], **facts) for name, cells in found.items()]
+    return [
+        Reference(name, "published", str(path), cells, mark, sha256(path), sizes[name]) for name, cells in found.items()
+    ]
 
 
 def _mean(cells: Cells) -> dict[str, Any]:
