@@ -19,7 +19,7 @@ from factory.records import Prediction, read_records
 from factory.references import Reference
 from factory.stage import Context
 from factory.statistics import Scores
-from factory.verdict import about_references, money, name, say, size
+from factory.verdict import about_references, money, name, not_shown, say, size
 
 Row = dict[str, Any]
 DRAWN = 5  # references in the pictures of each task: the best on the mean
@@ -68,8 +68,8 @@ def beside(context: Context, scores: Row) -> Row:
         "drawn": [one.name for one in known.ranked()[:DRAWN]],
         "sizes": _sizes(known, dense), "density_told": told, "costs": _costs(known), "spent": _spent(known),
         "facts": [
-            *about_references(on_mean, [one.name for one in stale], known.zh),
-            *_cost_fact(known), *([] if dense.problem else [told]),
+            *about_references(on_mean, known.zh), *([] if dense.problem else [told]), *_cost_fact(known),
+            *not_shown([one.name for one in stale], known.zh),
         ],
     }  # fmt: skip
 

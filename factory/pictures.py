@@ -9,7 +9,7 @@ from typing import Any
 Row = dict[str, Any]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 LEFT, RIGHT, TOP, BOTTOM = 48, 468, 16, 206  # the frame of a drawing of 480 x 250
-LETTER, LINE = 7.4, 15  # width and height of a label's letter
+LETTER, LINE, LONG = 8.2, 15, 22  # width and height of a label's letter, and how many it may have
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -84,14 +84,19 @@ def scatter(points: Sequence[Row], line: Callable[[float], float] | None = None)
 def labelled(points: Sequence[Row]) -> list[Row]:
     """The points with `label`: where its name stands (x, y, anchor), free of the other names and points where there is room."""
     taken: list[Box] = [(p["at"] - 6, p["y"] - 6, p["at"] + 6, p["y"] + 6) for p in points]
+    taken += [(p["at"] - 2, p["top"], p["at"] + 2, p["bottom"]) for p in points]
     found = []
-    for own, point in enumerate(points):
-        others = taken[:own] + taken[own + 1 :]
+    for point in points:
+        point = point | {"name": _short(point["name"])}
         places = list(_places(point))
-        label, box = min(places, key=lambda place: sum(_overlap(place[1], other) for other in others))
+        label, box = min(places, key=lambda place: sum(_overlap(place[1], other) for other in taken))
         taken.append(box)
         found.append(point | {"label": label})
     return found
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONG else name[: LONG - 1] + "…"
 
 
 def _places(point: Row) -> Iterator[tuple[tuple[float, float, str], Box]]:
@@ -101,10 +106,10 @@ def _places(point: Row) -> Iterator[tuple[tuple[float, float, str], Box]]:
     for down in (-8.0, 20.0, 5.0, -24.0, 36.0):
         for anchor, left in (("start", x + 9), ("end", x - 9 - width), ("middle", x - width / 2)):
             box = (left, y + down - LINE + 3, left + width, y + down + 3)
-            if left >= LEFT and left + width <= RIGHT + 10 and box[1] >= 0 and box[3] <= BOTTOM:
+            if left >= LEFT + 4 and left + width <= RIGHT + 10 and box[1] >= 0 and box[3] <= BOTTOM:
                 at = {"start": left, "end": left + width, "middle": x}[anchor]
                 yield (at, y + down, anchor), box
-    left = min(max(x - width / 2, LEFT), RIGHT + 10 - width)
+    left = min(max(x - width / 2, LEFT + 4), RIGHT + 10 - width)
     yield (left, y - 8, "start"), (left, y - 8 - LINE + 3, left + width, y - 5)
 
 

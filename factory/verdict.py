@@ -43,16 +43,16 @@ SENTENCES = {
     "task_unclear": ("Not clearly better than the base on: {tasks}.", "以下任务没有明显优于基座模型：{tasks}。"),
     "task_below": ("Clearly worse than the base on: {tasks}.", "以下任务明显不如基座模型：{tasks}。"),
     "right": (
-        "It answers {right} of {n} questions right; the base {base}: {gained} gained, {lost} lost.",
-        "{n} 道题答对 {right} 道，基座模型答对 {base} 道：新增 {gained} 道，丢掉 {lost} 道。",
+        "{right} of {n} answers get at least half of the points (the base: {base}); {gained} were gained, {lost} lost.",
+        "{n} 道题中有 {right} 道得到一半以上的分，基座模型有 {base} 道：新增 {gained} 道，丢掉 {lost} 道。",
     ),
     "forgot": (
         "General ability, outside its domain: {by} against the base.",
         "领域之外的一般能力：较基座模型 {by}。",
     ),
     "cost": (
-        "An answer takes {seconds} s here; at ${price} an hour a thousand cost ${own}, at {model} ({date}) ${other}.",
-        "在本机回答一题要 {seconds} 秒；按每小时 {price} 美元计，一千题 {own} 美元，{model}（{date} 的价格）{other} 美元。",
+        "An answer takes {seconds} s here. A thousand cost ${own} on this machine, always busy, at ${price} an hour; ${other} at {model}, by its price of {date}.",
+        "在本机回答一题要 {seconds} 秒。机器按每小时 {price} 美元、始终在答题计，一千题 {own} 美元；{model} 按 {date} 的价格为 {other} 美元。",
     ),
     "speed": ("An answer takes {seconds} s on this machine.", "在本机回答一题要 {seconds} 秒。"),
     "dense": (
@@ -233,10 +233,14 @@ def _listed(beside: Mapping[str, str], ours: bool, zh: bool) -> str:
     return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
 
 
-def about_references(versus: Mapping[str, Row], stale: Sequence[str], zh: bool) -> list[str]:
-    """Which references the specialist is better than, by their differences on the mean; and which are stale."""
-    found = list(_beside("other", {rival: row | {"side": side(row)} for rival, row in versus.items()}, zh))
-    return found + ([say("stale", zh, names=("、" if zh else ", ").join(stale))] if stale else [])
+def about_references(versus: Mapping[str, Row], zh: bool) -> list[str]:
+    """Which references the specialist is better than, by their differences on the mean."""
+    return list(_beside("other", {rival: row | {"side": side(row)} for rival, row in versus.items()}, zh))
+
+
+def not_shown(stale: Sequence[str], zh: bool) -> list[str]:
+    """That references are stale, in a sentence."""
+    return [say("stale", zh, names=("、" if zh else ", ").join(stale))] if stale else []
 
 
 def _by_round(rounds: Sequence[str], versus: Versus, zh: bool) -> Iterable[str]:
