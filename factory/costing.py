@@ -54,15 +54,16 @@ def measure_models(wish: Wish, say: Say) -> Path:
     spec = {"domain": wish.domain, "run": wish.run, "answers": wish.answers or plugin.config.cost.answers}
     mark, machine = standard(plugin, eval_digest(items)), _machine()
     known = measured(folder)
-    for model in dict.fromkeys(["base", "best", *wish.models]):
-        one = find_model(folder, plugin, model)
+    found = {model: find_model(folder, plugin, model) for model in dict.fromkeys(["base", "best", *wish.models])}
+    for model, one in found.items():
         if one.kind == "address":
             raise FactoryError(
                 f"{model} runs elsewhere: its speed and memory are not this machine's.",
                 f"Its price per token goes into {plugin.folder / 'prices.toml'}.",
             )
+    for model, one in found.items():
         name = resolve_model(folder, model) if model in MODELS else one.name
-        old, count = known.get(name), _count(spec, items)
+        old, count = known.get(name), min(int(spec["answers"]), len(items))
         now = one.digest, mark, machine, count
         if old and now == (old.digest, old.standard, old.machine, old.answers) and not wish.again:
             say(f"    {name}: measured on {old.when[:10]} (--again measures anew)")
@@ -79,10 +80,6 @@ def _write(folder: Path, price: float | None, known: dict[str, Measured]) -> Non
     if price is None and path.exists():
         price = read_json(path)["price_per_hour"]
     write_json(path, {"price_per_hour": price, "models": {name: asdict(row) for name, row in known.items()}})
-
-
-def _count(spec: dict[str, Any], items: Sequence[Any]) -> int:
-    return min(int(spec["answers"]), len(items))
 
 
 def _machine() -> str:
