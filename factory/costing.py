@@ -51,7 +51,8 @@ def measure_models(wish: Wish, say: Say) -> Path:
     folder, plugin = open_run(wish.domain, wish.run), run_domain(wish.domain, wish.run)
     resolve_model(folder, "best")  # says which command is missing
     items, _ = eval_questions(folder, plugin)
-    spec = {"domain": wish.domain, "run": wish.run, "answers": wish.answers or plugin.config.cost.answers}
+    count = min(wish.answers or plugin.config.cost.answers, len(items))
+    spec = {"domain": wish.domain, "run": wish.run, "answers": count}
     mark, machine = standard(plugin, eval_digest(items)), _machine()
     known = measured(folder)
     found = {model: find_model(folder, plugin, model) for model in dict.fromkeys(["base", "best", *wish.models])}
@@ -63,7 +64,7 @@ def measure_models(wish: Wish, say: Say) -> Path:
             )
     for model, one in found.items():
         name = resolve_model(folder, model) if model in MODELS else one.name
-        old, count = known.get(name), min(int(spec["answers"]), len(items))
+        old = known.get(name)
         now = one.digest, mark, machine, count
         if old and now == (old.digest, old.standard, old.machine, old.answers) and not wish.again:
             say(f"    {name}: measured on {old.when[:10]} (--again measures anew)")

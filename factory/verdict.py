@@ -152,7 +152,10 @@ def in_words(detail: str, zh: bool) -> str:
     """What evaluate or a stage says of itself, in the page's language; as it stands where it is of no known form."""
     for pattern, words in DETAILS.items() if zh else ():
         if found := re.fullmatch(pattern, detail):
-            return in_words(found.expand(words), False)
+            parts = re.split(r"\\(\d)", words)  # text, the number of a group, text, ...
+            return "".join(
+                in_words(found[int(part)] or "", zh) if place % 2 else part for place, part in enumerate(parts)
+            )
     return detail
 
 
