@@ -170,7 +170,9 @@ def test_a_chinese_page_is_chinese(tmp_path: Path, dpo: bool) -> None:
     refer(told)
     spend(told)
     run_stages([STAGE], told)
-    page = shown((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    whole = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "与 row 7 近似" in whole
+    page = shown(whole)
     assert set(LATIN.findall(page)) <= KEPT
     assert "自由提问" in page and "180 个回答中有 170 个不为空且自行结束，至少要 90%" in page and "，余量 5" in page
 
@@ -196,14 +198,18 @@ def refer(told: Context) -> None:
     ])  # fmt: skip
 
 
-def spend(told: Context, price: float = 0.5) -> None:
+def spend(told: Context, price: float = 0.5, rival: str = "d") -> None:
     mark = standard(told.domain, "ab" * 32)
     machine = "AMD EPYC, 2 cores, 24 GB memory, no GPU"
     row = Measured(
         "d", mark, machine, "transformers, float32", 10, 900, 100, 20.0, 3.0, 2.0, None, "2026-01-01T00:00:00+0000"
     )
     best = read_json(told.run_dir / "evaluate" / "scores.json")["best"]
-    models = {best: row, "rival-1b": replace(row, seconds=200.0), "sft-old": replace(row, standard="another")}
+    models = {
+        best: row,
+        "rival-1b": replace(row, seconds=200.0, digest=rival),
+        "sft-old": replace(row, standard="another"),
+    }
     write_json(
         told.run_dir / "costs.json",
         {"price_per_hour": price, "models": {name: asdict(one) for name, one in models.items()}},
@@ -235,6 +241,7 @@ def test_a_ladder_of_three_gives_a_density(tmp_path: Path) -> None:
     make_run(tmp_path, make_scores())
     told = context(tmp_path)
     mark = standard(told.domain, "ab" * 32)
+    keep(tmp_path, [Reference("t", "gguf", "t", {"mean": cell(90.0)}, mark, "t", 10**8, tuned=True)])
     ladder = {"b": (10**9, 53.0), "c": (10**10, 75.0)}
     keep(
         tmp_path,
@@ -248,7 +255,7 @@ def test_a_ladder_of_three_gives_a_density(tmp_path: Path) -> None:
     assert (
         "An untuned model would need about" in page
         and "stroke-dasharray" in page
-        and page.count('class="p-reference"') == 2
+        and page.count('class="p-reference"') == 3
     )
 
 
@@ -266,10 +273,12 @@ def test_costs_stand_beside_hosted_prices(tmp_path: Path) -> None:
     assert "<td>0.28</td>" in section, "0.5 dollars an hour over 1,800 answers, for a thousand"
     assert section.count('class="p-') == 2 and 'class="p-best"' in section, "GPT-4 has no mean"
     assert "A thousand cost $0.28 on this machine" in page
-    spend(told, price=0.0)
+    spend(told, price=0.0, rival="of another file")
     run_stages([STAGE], told)
     again = (run / "report" / "report.html").read_text(encoding="utf-8")
     assert "is not known: factory cost --price-per-hour" in again and "An answer takes 3 s on this machine." in again
+    measured = again[again.index("<h2>Cost") : again.index("<h3>Hosted")]
+    assert "rival-1b" not in measured and "rival-1b" in section, "measured before the file was replaced"
 
 
 def test_failures_and_confusions_are_shown(tmp_path: Path) -> None:
