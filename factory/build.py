@@ -61,6 +61,15 @@ def build_run(order: Order, say: Say) -> Path:
     return context.run_dir
 
 
+def refresh_report(domain: str, run: str, say: Say) -> None:
+    """Make the report of a run anew where what it shows has changed; nothing before all that it reads is there."""
+    chain, context, _ = prepare(Order(domain, run, until="report"))
+    report = chain[-1:]
+    ready = all((context.input(name) / "manifest.json").exists() for name in report[0].reads)
+    if ready and any(decision.action != "skip" for decision in decide(report, context)):
+        run_stages(report, replace(context, say=say))
+
+
 def plan_run(order: Order) -> list[Decision]:
     """What `build_run` would do, with reasons; writes nothing."""
     chain, context, _ = prepare(order)

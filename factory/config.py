@@ -148,6 +148,14 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What an answer costs: `factory cost` measures it, the report shows it beside hosted models (prices.toml)."""
+
+    price_per_hour: float = 0.0  # dollars for an hour of the machine that answers; 0: not known
+    answers: int = 16  # eval questions that are answered to measure it
+
+
+@dataclass(frozen=True)
 class App:
     """What the demo shows."""
 
@@ -194,6 +202,7 @@ class Config:
     dpo: Dpo = field(default_factory=Dpo)
     evaluate: Evaluate = field(default_factory=Evaluate)
     rounds: Rounds = field(default_factory=Rounds)
+    cost: Cost = field(default_factory=Cost)
     app: App = field(default_factory=App)
     export: Export = field(default_factory=Export)
 
@@ -226,6 +235,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
     "evaluate.gates.margin": (0, 100), "evaluate.gates.forgets": (0, 100), "evaluate.gates.seconds": (0, 1e5), "evaluate.gates.format": (0, 1),
+    "cost.price_per_hour": (0, 1e6), "cost.answers": (1, 1e6),
     "export.parity_items": (0, 1e6), "export.parity_points": (0, 100), "export.parity_points_small": (0, 100), "export.parity_identical": (0, 100),
 }  # fmt: skip
 _CHOICES = {

@@ -280,7 +280,12 @@ def package_versions() -> dict[str, str]:
 
 def code_parts(context: Context) -> dict[str, str]:
     """The domain's code as a fingerprint part: its tasks bound the answers, its scorers judge them."""
-    return {"code": digest([path.read_text(encoding="utf-8") for path in sorted(context.domain.folder.glob("*.py"))])}
+    return {"code": code_digest(context.domain)}
+
+
+def code_digest(domain: Domain) -> str:
+    """The digest of a domain's code."""
+    return digest([path.read_text(encoding="utf-8") for path in sorted(domain.folder.glob("*.py"))])
 
 
 def tree_parts(label: str, root: Path) -> dict[str, str]:
