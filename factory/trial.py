@@ -139,7 +139,7 @@ def _fault(losses: list[float], norms: list[float], rate: float) -> str:
         return "the base itself computes no number in this dtype (another base, or sft.quantization = 'none')"
     if not rest or first < KNOWN:
         return "no token of the answers has a label (chat template, or max_length)" if first == 0 else ""
-    if min((loss for loss in rest if math.isfinite(loss)), default=first) < first * (1 - FALL):
+    if all(map(math.isfinite, rest)) and min(rest) < first * (1 - FALL):
         return ""
     if rate == 0:
         return "the learning rate is 0"
