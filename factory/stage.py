@@ -24,7 +24,7 @@ from factory.config import Config
 from factory.domain import Domain
 from factory.errors import FactoryError
 from factory.files import digest, digest_tree, lock, read_json, sha256, write_json
-from factory.hardware import energy_joules, give_memory_back
+from factory.hardware import Ranks, energy_joules, give_memory_back
 
 PACKAGES = ("vertical-factory", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scikit-learn")
 SCRATCH = "checkpoints"  # a stage's unfinished work: never an output, removed once the manifest is written
@@ -58,6 +58,7 @@ class Context:
     say: Say = print
     evals: int = 1  # version of the eval set
     earlier: Path | None = None  # the run of the round before, where this one goes on from it
+    ranks: Ranks = Ranks()  # the processes that share the training steps; they change no result, so no fingerprint
 
     @property
     def config(self) -> Config:

@@ -17,6 +17,7 @@ from factory.errors import FactoryError, suggest
 from factory.files import read_json
 from factory.hardware import Machine, peak_memory_gb
 from factory.progress import Progress
+from factory.ranks import is_first, over_ranks
 from factory.records import read_rows
 from factory.stage import SCRATCH, Context
 
@@ -92,22 +93,29 @@ def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Ma
         "report_to": [],
         "disable_tqdm": True,
         "dataloader_pin_memory": bool(machine.gpu),
+        "ddp_find_unused_parameters": False,
     }
-    return kind(**{**defaults, **own, **section.trainer})
+    config = kind(**{**defaults, **own, **section.trainer})
+    config._n_gpu = min(1, config.n_gpu)  # a process has one GPU: else transformers would spread over all that it sees
+    return config
 
 
 def fit(trainer: Any, context: Context) -> dict[str, Any]:
-    """Train, going on from the last whole checkpoint; return steps, tokens, seconds and losses."""
+    """Train, going on from the last whole checkpoint; return steps, tokens, seconds and losses (in ranks the first one does)."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Watch(context)())
+    if is_first():
+        trainer.add_callback(_Watch(context)())
     last = _last_checkpoint(context.out / SCRATCH)
     if last:
         context.say(f"    going on from {last.name}")
     elif (context.out / "log.jsonl").exists():
         context.say("    from its first step: it was broken off before its first checkpoint")
     trainer.train(resume_from_checkpoint=str(last) if last else None)
+    peak = over_ranks(peak_memory_gb(), "max" if trainer.args.n_gpu else "sum")
+    if not is_first():
+        return {}
     rows = [row for _, row in read_rows(context.out / "log.jsonl")]
     if trainer.state.global_step == 0 or not rows:
         raise FactoryError(f"{context.stage}: no training step was made.", "Too few rows? See the curate stage.")
@@ -117,13 +125,15 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
         "seconds": rows[-1]["seconds"],
         "first_loss": rows[0]["loss"],
         "final_loss": round(sum(row["loss"] for row in rows[-5:]) / len(rows[-5:]), 4),
-        "peak_memory_gb": round(peak_memory_gb(), 2),
+        "peak_memory_gb": round(peak, 2),
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
     }
 
 
 def save_adapter(trainer: Any, tokenizer: Any, context: Context, before: dict[str, Any]) -> None:
-    """Save the adapter in PEFT's layout beside the chat template it was trained with."""
+    """Save the adapter in PEFT's layout beside the chat template it was trained with; in ranks the first one does."""
+    if not is_first():
+        return
     after = lora_weights(trainer.model)
     still = [name for name, weight in after.items() if name in before and bool((weight == before[name]).all())]
     if not after or len(still) == len(after):
@@ -142,22 +152,22 @@ def lora_weights(model: Any) -> dict[str, Any]:
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; broken ones are removed."""
+    """The newest checkpoint that was written to its end; broken ones are removed (in ranks by the first one)."""
     whole: list[Path] = []
     for path in folder.glob("checkpoint-*"):
         try:
             state = read_json(path / "trainer_state.json")
-            ready = state["global_step"] > 0 and all((path / name).exists() for name in _CHECKPOINT_FILES)
+            ready = state["global_step"] > 0 and all(any(path.glob(name)) for name in _CHECKPOINT_FILES)
         except (FactoryError, KeyError, TypeError):
             ready = False
         if ready:
             whole.append(path)
-        else:
+        elif is_first():
             shutil.rmtree(path)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-_CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+_CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth")
 
 
 class _Watch:
