@@ -172,7 +172,8 @@ def _launch(job: Path, is_host: bool) -> None:
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=quiet),
         shutdown_timeout=PATIENCE,
     )
-    with _signals_kept():
+    with _as_before():
+        os.environ["PYTHONPATH"] = os.pathsep.join(path or "." for path in sys.path)  # ranks import what the build imports
         try:
             elastic_launch(config, sys.executable)("-m", order["module"], str(job))
         except SignalException as end:
@@ -236,14 +237,17 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """The launcher takes the signals over; afterwards they are as before."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _as_before() -> Iterator[None]:
+    """The launcher takes signals over and needs variables; afterwards both are as they were."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    variables = dict(os.environ)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
+        os.environ.clear()
+        os.environ.update(variables)
 
 
 def _say(text: str) -> None:

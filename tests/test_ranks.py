@@ -17,7 +17,6 @@ from typing import Any
 import psutil
 import pytest
 import ranked
-from conftest import ROOT
 
 from factory import ranks
 from factory.config import Config, Dpo, Sft
@@ -42,8 +41,7 @@ def context(folder: Path, say: Any = print, together: Ranks = TWO) -> Context:
 
 
 @pytest.fixture(autouse=True)
-def path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
 
 
@@ -53,10 +51,10 @@ def children() -> list[str]:
 
 
 def test_ranks_work_together_and_the_first_one_tells(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+    handler, variables = signal.getsignal(signal.SIGINT), dict(os.environ)
     assert train_together(ranked.train, context(tmp_path), what="sum") == {"sum": 3.0, "most": 2.0, "name": "toy"}
     assert capfd.readouterr().out.splitlines() == ["rank 0 has 1 threads"], "three threads among two; rank 1 says nothing"
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is handler and dict(os.environ) == variables
 
 
 def test_one_process_is_no_rank(tmp_path: Path) -> None:
@@ -108,7 +106,7 @@ def waiting(folder: Path) -> None:
         sys.exit(130)
 
 
-def test_machines_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_machines_meet(tmp_path: Path) -> None:
     """Two on this one: the second joins with the command that the first says."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -119,7 +117,7 @@ def test_machines_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: p
     def say(text: str) -> None:
         said.append(text)
         command = text.partition("in the same folder: python ")[2].split()
-        joined.append(subprocess.Popen([sys.executable, *command]))
+        joined.append(subprocess.Popen([sys.executable, *command], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}))
 
     told = train_together(ranked.train, context(tmp_path, say, Ranks(1, 2, meet)), what="sum")
     assert told["sum"] == 3.0 and len(said) == 1 and said[0].strip().startswith("now on the other machine")
@@ -184,7 +182,7 @@ def test_blank_rows_make_the_last_step_even(
     given = Dataset.from_list([{"ids": [n], "labels": [n, n]} for n in range(rows)])
     made = evened(given, batch, lambda row: row | {"labels": [-100] * len(row["labels"])})
     assert made[:rows] == given[:] and len(made) == rows + added
-    assert all(row["labels"] == [-100, -100] for row in made.select(range(rows, len(made))))
+    assert made["labels"][rows:] == [[-100, -100]] * added
 
 
 def wait_for(path: Path) -> str:
