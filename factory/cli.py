@@ -39,6 +39,10 @@ Set = Annotated[
 Force = Annotated[
     list[str] | None, typer.Option("--force", help="Run this stage anew, and what depends on it ('all': every one).")
 ]
+Processes = Annotated[
+    int,
+    typer.Option(help="Processes that share each training step: on GPUs one for each GPU, else of the cores.", min=1),
+]
 
 
 def main() -> None:
@@ -98,6 +102,9 @@ def build(
     report_to: Annotated[
         str, typer.Option(help="Show training's curves while it runs: trackio or tensorboard, if installed.")
     ] = "",
+    processes: Processes = 1,
+    nodes: Annotated[int, typer.Option(help="Machines that train together: see docs/multi.md.", min=1)] = 1,
+    meet: Annotated[str, typer.Option(help="HOST:PORT of this machine, where the other ones come to.")] = "",
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would run or be skipped, and why.")] = False,
 ) -> None:
     """Build a specialist: documents, examples, SFT, DPO, scores, report, app.
@@ -113,10 +120,15 @@ def build(
       factory build cooking --set dpo.beta=0.2 --dry
 
       factory build cooking --round 2
+
+      factory build legal --processes 2
     """
     from factory.build import Order, build_run, plan_run
+    from factory.hardware import Ranks
 
-    order = Order(domain, run, source, task, settings or [], until, force, round, report_to)
+    order = Order(
+        domain, run, source, task, settings or [], until, force, round, report_to, Ranks(processes, nodes, meet)
+    )
     if dry:
         for decision in plan_run(order):
             say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")
@@ -136,6 +148,7 @@ def plan(
     settings: Set = None,
     base: Annotated[str, typer.Option(help="Another base model; its size is known without a download.")] = "",
     machine: Annotated[str, typer.Option(help="Another machine: 8gb-laptop, 64gb-cpu, 24gb-gpu, 2x24gb-gpu.")] = "",
+    processes: Processes = 1,
     price_per_hour: Annotated[float | None, typer.Option(help="What an hour of the machine costs.", min=0)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON and nothing else.")] = False,
 ) -> None:
@@ -152,8 +165,9 @@ def plan(
     import dataclasses
 
     from factory.build import Order, plan_training
+    from factory.hardware import Ranks
 
-    order = Order(domain, run, source, task, settings)
+    order = Order(domain, run, source, task, settings, ranks=Ranks(processes))
     made = plan_training(order, machine, base, price_per_hour, (lambda _: None) if as_json else say)
     if as_json:
         print(json.dumps(dataclasses.asdict(made), ensure_ascii=False, indent=2))

@@ -265,6 +265,11 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     return config
 
 
+def config_of(data: dict[str, Any]) -> Config:
+    """The settings that `dataclasses.asdict` made plain data of, checked as those of a file."""
+    return typing.cast(Config, _typed(Config, data, where="the settings", prefix=""))
+
+
 def curate_settings(overrides: list[str]) -> Curate:
     """The section [curate] from `curate.key=value` alone, for rows that belong to no domain."""
     data: dict[str, Any] = {}

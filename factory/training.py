@@ -18,6 +18,7 @@ from factory.files import read_json
 from factory.guard import WINDOW, LossGuard
 from factory.hardware import Machine, peak_memory_gb
 from factory.progress import Progress
+from factory.ranks import is_first, over_ranks
 from factory.records import read_rows
 from factory.stage import SCRATCH, Context
 from factory.trackers import tracker
@@ -104,15 +105,18 @@ def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Ma
         "run_name": f"{context.run_dir.name}-{context.stage}",
         "disable_tqdm": True,
         "dataloader_pin_memory": bool(machine.gpu),
+        "ddp_find_unused_parameters": False,
     }
-    return kind(**{**defaults, **own, **section.trainer})
+    config = kind(**{**defaults, **own, **section.trainer})
+    config._n_gpu = min(1, config.n_gpu)  # a process has one GPU: else transformers would spread over all that it sees
+    return config
 
 
 LEAST_DEV, MOST_DEV = 24, 48  # dev rows whose loss is taken: fewer say too little, more cost too much
 DEV_SHARE = 10  # training rows between two readings for each dev row: they cost a twentieth of the training
 
 
-def dev_settings(settings: Sft, rows: int, at_once: int) -> dict[str, Any]:
+def dev_settings(settings: Sft, rows: int) -> dict[str, Any]:
     """What TRL's config needs to read the loss of so many dev rows now and then; empty: they are too few, or it is off."""
     if not settings.early_stop or rows < LEAST_DEV:
         return {}
@@ -122,7 +126,7 @@ def dev_settings(settings: Sft, rows: int, at_once: int) -> dict[str, Any]:
         "eval_steps": saves * settings.save_steps,  # a checkpoint is there whenever one is the best
         "metric_for_best_model": "eval_loss",
         "greater_is_better": False,
-        "per_device_eval_batch_size": at_once,
+        "per_device_eval_batch_size": 1,  # the mean over rows, however many a machine or a process takes at once
     }
 
 
@@ -139,20 +143,28 @@ def require_rows(trainer: Any, given: int, context: Context) -> None:
 
 
 def fit(trainer: Any, context: Context) -> dict[str, Any]:
-    """Train, going on from the last whole checkpoint, and end with the best one; return steps, tokens, seconds and losses."""
+    """Train, going on from the last whole checkpoint, and end with the best one; return steps, tokens, seconds and losses.
+
+    In ranks the first one alone watches, takes the best weights and tells.
+    """
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Watch(trainer, context)())
+    trainer.add_callback(_logs_before_saves())
+    if is_first():
+        trainer.add_callback(_Watch(trainer, context)())
     last = last_checkpoint(context.out / SCRATCH)
     if last:
         context.say(f"    going on from {last.name}")
     elif (context.out / "log.jsonl").exists():
         context.say("    from its first step: it was broken off before its first checkpoint")
-    if found := tracker(context, int(last.name.rpartition("-")[2]) if last else 0):
+    if is_first() and (found := tracker(context, int(last.name.rpartition("-")[2]) if last else 0)):
         trainer.add_callback(found)
     if not last or not _had_stopped(trainer, last):
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+    peak = over_ranks(peak_memory_gb(), "max" if trainer.args.n_gpu else "sum")
+    if not is_first():
+        return {}
     rows = [row for _, row in read_rows(context.out / "log.jsonl") if "loss" in row]
     if trainer.state.global_step == 0 or not rows:
         raise FactoryError(f"{context.stage}: no training step was made.", "Too few rows? See the curate stage.")
@@ -164,7 +176,7 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
         "seconds": rows[-1]["seconds"],
         "first_loss": rows[0]["loss"],
         "final_loss": round(sum(tail) / len(tail), 4),
-        "peak_memory_gb": round(peak_memory_gb(), 2),
+        "peak_memory_gb": round(peak, 2),
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         **_take_best(trainer, context),
     }
@@ -205,7 +217,9 @@ def _take_best(trainer: Any, context: Context) -> dict[str, Any]:
 
 
 def save_adapter(trainer: Any, tokenizer: Any, context: Context, before: dict[str, Any]) -> None:
-    """Save the adapter in PEFT's layout beside the chat template it was trained with."""
+    """Save the adapter in PEFT's layout beside the chat template it was trained with; in ranks the first one does."""
+    if not is_first():
+        return
     after = lora_weights(trainer.model)
     still = [name for name, weight in after.items() if name in before and bool((weight == before[name]).all())]
     if not after or len(still) == len(after):
@@ -224,22 +238,22 @@ def lora_weights(model: Any) -> dict[str, Any]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; broken ones are removed."""
+    """The newest checkpoint that was written to its end; broken ones are removed (in ranks by the first one)."""
     whole: list[Path] = []
     for path in folder.glob("checkpoint-*"):
         try:
             state = read_json(path / "trainer_state.json")
-            ready = state["global_step"] > 0 and all((path / name).exists() for name in _CHECKPOINT_FILES)
+            ready = state["global_step"] > 0 and all(any(path.glob(name)) for name in _CHECKPOINT_FILES)
         except (FactoryError, KeyError, TypeError):
             ready = False
         if ready:
             whole.append(path)
-        else:
+        elif is_first():
             shutil.rmtree(path)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-_CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+_CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth")
 
 
 def rate_key(context: Context) -> str:
@@ -249,6 +263,17 @@ def rate_key(context: Context) -> str:
         return f"{context.stage}.trainer.learning_rate"
     of_a_round = context.earlier and context.stage == "sft" and context.config.rounds.learning_rate
     return "rounds.learning_rate" if of_a_round else f"{context.stage}.learning_rate"
+
+
+def _logs_before_saves() -> Any:
+    """The callback that leaves no checkpoint whose loss was not looked at; a log takes every rank."""
+    from transformers import TrainerCallback
+
+    class Callback(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_log |= control.should_save
+
+    return Callback()
 
 
 class _Watch:
@@ -285,7 +310,6 @@ class _Watch:
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 self.parts = 0
-                control.should_log |= control.should_save  # no checkpoint whose loss was not looked at
                 if not control.should_log:
                     self.progress.at(state.global_step, self.note)
 

@@ -21,6 +21,7 @@ from factory.difficulty import measure
 from factory.errors import FactoryError
 from factory.files import read_json, write_json
 from factory.generate import Question, answer
+from factory.ranks import is_first, world_size
 from factory.records import Example
 from factory.stage import SCRATCH, Context
 from factory.training import lora_weights, rate_key
@@ -60,7 +61,8 @@ def rehearse(trainer: Any, context: Context) -> dict[str, Any]:
     context.say(
         f"    trial: {told['rows']} rows seen {steps} times, loss {losses[0]:.2f} -> {losses[-1]:.2f}, {told['seconds']:.0f} s"
     )
-    write_json(path, told)
+    if is_first():
+        write_json(path, told)
     return told
 
 
@@ -79,15 +81,20 @@ def _chosen(rows: Sequence[list[int]], most: int) -> tuple[list[int], int]:
 
 
 def _learn(trainer: Any, places: list[int], steps: int) -> tuple[list[float], list[float]]:
-    """The loss before each of `steps` steps on all of these rows, and the gradients' norms; weights and randomness as before."""
+    """The loss before each of `steps` steps on all of these rows, and the gradients' norms; weights and randomness as before.
+
+    In ranks each takes as many rows, some of them twice where they do not come out even; all see the same losses.
+    """
     from transformers import PrinterCallback
 
-    before = lora_weights(trainer.model)
-    at_once = math.gcd(trainer.args.per_device_train_batch_size, len(places))
+    before, world = lora_weights(trainer.model), world_size()
+    share = math.ceil(len(places) / world)
+    places = (places * world)[: share * world]
+    at_once = math.gcd(trainer.args.per_device_train_batch_size, share)
     with same_randomness():
         trial = type(trainer)(
             model=trainer.model,
-            args=_arguments(trainer.args, at_once, len(places) // at_once),
+            args=_arguments(trainer.args, at_once, share // at_once),
             train_dataset=trainer.train_dataset.select(places * steps),
             processing_class=trainer.processing_class,
         )

@@ -258,12 +258,12 @@ def test_it_is_off_where_the_dev_rows_are_too_few_or_it_is_not_wanted(run: Calla
     unwanted = run("unwanted", dev=examples(), early_stop=0)
     sft.run(unwanted)
     assert not [row for context in (few, unwanted) for row in log(context) if "dev_loss" in row]
-    assert training.dev_settings(Sft(early_stop=0), 60, 4) == training.dev_settings(Sft(), 23, 4) == {}
+    assert training.dev_settings(Sft(early_stop=0), 60) == training.dev_settings(Sft(), 23) == {}
 
 
 @pytest.mark.parametrize(("rows", "batch", "steps"), [(24, 8, 50), (48, 8, 75), (48, 4, 125), (24, 64, 25)])
 def test_reading_the_dev_loss_costs_a_twentieth(rows: int, batch: int, steps: int) -> None:
-    found = training.dev_settings(Sft(batch=batch), rows, 4)
+    found = training.dev_settings(Sft(batch=batch), rows)
     assert found["eval_steps"] == steps and steps % Sft().save_steps == 0
     assert rows / 2 <= 0.051 * steps * batch, "a row read costs half of one trained on"
 
