@@ -74,7 +74,7 @@ class Sft:
         0.0  # share of the adapter's inputs dropped in training; on a CPU it costs a tenth of the time
     )
     save_steps: int = 25  # a checkpoint every so many steps: a killed build goes on from there
-    early_stop: int = 3  # readings of the dev loss with no gain after which training ends; the best checkpoint is used; 0, a round or under 24 dev rows: off
+    early_stop: int = 0  # readings of the dev loss with no gain after which training ends with the best checkpoint; 0, a round, under 24 dev rows: off
     trial: int = 10  # rows learned by heart before the training, in seconds: their loss must fall; 0: no trial
     trainer: dict[str, Any] = field(default_factory=dict)  # goes to trl.SFTConfig word for word
 

@@ -252,18 +252,18 @@ def test_early_stop_ends_it_and_keeps_the_best_checkpoint(run: Callable[..., Con
 
 
 def test_it_is_off_where_the_dev_rows_are_too_few_or_it_is_not_wanted(run: Callable[..., Context]) -> None:
-    few = run("few", dev=examples()[:23])
+    few = run("few", dev=examples()[:23], early_stop=3)
     sft.run(few)
     assert "early stop is off: 23 dev rows, fewer than 24" in said(few)
-    unwanted = run("unwanted", dev=examples(), early_stop=0)
+    unwanted = run("unwanted", dev=examples())
     sft.run(unwanted)
     assert not [row for context in (few, unwanted) for row in log(context) if "dev_loss" in row]
-    assert training.dev_settings(Sft(early_stop=0), 60) == training.dev_settings(Sft(), 23) == {}
+    assert training.dev_settings(Sft(), 60) == training.dev_settings(Sft(early_stop=3), 23) == {}
 
 
 @pytest.mark.parametrize(("rows", "batch", "steps"), [(24, 8, 50), (48, 8, 75), (48, 4, 125), (24, 64, 25)])
 def test_reading_the_dev_loss_costs_a_twentieth(rows: int, batch: int, steps: int) -> None:
-    found = training.dev_settings(Sft(batch=batch), rows)
+    found = training.dev_settings(Sft(batch=batch, early_stop=3), rows)
     assert found["eval_steps"] == steps and steps % Sft().save_steps == 0
     assert rows / 2 <= 0.051 * steps * batch, "a row read costs half of one trained on"
 
@@ -356,7 +356,7 @@ def test_what_a_reading_of_the_dev_rows_gave_is_on_the_line(
 ) -> None:
     plain = Progress.__init__
     monkeypatch.setattr(Progress, "__init__", lambda self, say, what, total: plain(self, say, what, total, every=0))
-    context = run(dev=examples(), trainer={"eval_steps": 4})
+    context = run(dev=examples(), early_stop=3, trainer={"eval_steps": 4})
     told = sft.run(context)
     assert re.search(r"sft step 9/\d+, loss \d\.\d+ \(dev \d\.\d+\), \d+ tokens/s", said(context))
     assert read_json(context.out / "checkpoints" / "trial.json") == told["trial"]
