@@ -238,8 +238,12 @@ def _round_to_nf4(folder: Path, out: Path, say: Say) -> None:
     _save(model, AutoTokenizer.from_pretrained(folder, local_files_only=True), "", out)
 
 
-def load_nf4(folder: Path, dtype: str) -> PreTrainedModel:
-    """Load a folder with bitsandbytes NF4 weights and the given compute type."""
+def load_nf4(folder: Path, dtype: str, spread: bool = False) -> PreTrainedModel:
+    """Load a folder with bitsandbytes NF4 weights and the given compute type.
+
+    `spread`: for FSDP, which shares out floating numbers only: the 4-bit weights are stored as if they were of the compute type, and
+    stay in the machine's memory until each GPU takes its part.
+    """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -250,9 +254,11 @@ def load_nf4(folder: Path, dtype: str) -> PreTrainedModel:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute,
+        bnb_4bit_quant_storage=compute if spread else torch.uint8,
     )
+    place = {"device_map": {"": "cpu"}} if spread else {}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, quantization_config=settings, dtype=compute, local_files_only=True
+        folder, quantization_config=settings, dtype=compute, local_files_only=True, **place
     )
     return model
 
@@ -282,8 +288,10 @@ def weights_parameters(folder: Path) -> int:
     return total
 
 
-def load_base(folder: Path, quantization: str, machine: Machine | None = None) -> tuple[PreTrainedModel, Any]:
-    """The model and tokenizer of a folder made by `base_folder`, in this machine's compute type."""
+def load_base(
+    folder: Path, quantization: str, machine: Machine | None = None, spread: bool = False
+) -> tuple[PreTrainedModel, Any]:
+    """The model and tokenizer of a folder made by `base_folder`, in this machine's compute type; `spread` as in load_nf4."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -295,9 +303,9 @@ def load_base(folder: Path, quantization: str, machine: Machine | None = None) -
         raise FactoryError(f"The base model's folder {folder} is gone.", "Run the build again: it fetches the base.")
     tokenizer = load_tokenizer(folder)
     if quantization == "nf4" and machine.gpu:
-        return load_nf4(folder, machine.dtype), tokenizer
+        return load_nf4(folder, machine.dtype, spread), tokenizer
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, machine.dtype), local_files_only=True)
-    if machine.gpu:
+    if machine.gpu and not spread:
         model = model.to("cuda")
     torch.set_num_threads(machine.threads)
     return model, tokenizer

@@ -134,6 +134,25 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def spread_settings() -> dict[str, Any]:
+    """The trainer's settings that spread weights, gradients and Adam's moments over the ranks' GPUs: FSDP2, fully sharded.
+
+    FSDP2 keeps the parameters as they are (what FSDP1 had use_orig_params for); each decoder layer is gathered for its own pass.
+    """
+    config = {
+        "version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "reshard_after_forward": True,
+        "state_dict_type": "FULL_STATE_DICT",  # a checkpoint is whole: it goes on with another number of GPUs
+    }
+    return {"fsdp": True, "fsdp_config": config}
+
+
+def whole(weight: Any) -> Any:
+    """A weight that FSDP spread, gathered; every rank must ask. Others as they are."""
+    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+
+
 def over_ranks(value: float, how: str) -> float:
     """The "sum" or the "max" of a value over all ranks; every rank must ask at the same place."""
     if world_size() == 1:

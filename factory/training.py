@@ -18,7 +18,7 @@ from factory.files import read_json
 from factory.guard import WINDOW, LossGuard
 from factory.hardware import Machine, peak_memory_gb
 from factory.progress import Progress
-from factory.ranks import is_first, over_ranks
+from factory.ranks import is_first, over_ranks, whole
 from factory.records import read_rows
 from factory.stage import SCRATCH, Context
 from factory.trackers import tracker
@@ -218,23 +218,24 @@ def _take_best(trainer: Any, context: Context) -> dict[str, Any]:
 
 def save_adapter(trainer: Any, tokenizer: Any, context: Context, before: dict[str, Any]) -> None:
     """Save the adapter in PEFT's layout beside the chat template it was trained with; in ranks the first one does."""
+    after = lora_weights(trainer.model)
     if not is_first():
         return
-    after = lora_weights(trainer.model)
     still = [name for name, weight in after.items() if name in before and bool((weight == before[name]).all())]
     if not after or len(still) == len(after):
         raise FactoryError(f"{context.stage}: training changed no weight.", "Raise learning_rate or epochs.")
     if any(not bool(weight.isfinite().all()) for weight in after.values()):
         raise FactoryError(f"{context.stage}: the adapter holds NaN.", f"Lower {context.stage}.learning_rate.")
     adapter = context.out / "adapter"
-    trainer.model.save_pretrained(adapter, selected_adapters=["default"])
+    trainer.model.save_pretrained(adapter, selected_adapters=["default"], state_dict=after)
     tokenizer.save_pretrained(adapter)
     (adapter / "README.md").unlink(missing_ok=True)
 
 
 def lora_weights(model: Any) -> dict[str, Any]:
     """Copies of the weights that training may change, by name."""
-    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    return {name: whole(weight.detach()).cpu().clone() for name, weight in trained}
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -253,7 +254,12 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-_CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth")
+_CHECKPOINT_FILES = (
+    "adapter_model.safetensors",
+    "optimizer.*",
+    "scheduler.pt",
+    "rng_state*.pth",
+)  # FSDP: optimizer.bin
 
 
 def rate_key(context: Context) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from factory.files import read_json
 from factory.hardware import inspect_machine
 from factory.models import add_adapter, load_base, quiet_libraries
-from factory.ranks import evened, rank, train_together
+from factory.ranks import evened, rank, spread_settings, train_together
 from factory.records import Preference, read_records
 from factory.stage import Context, Stage
 from factory.training import (
@@ -37,12 +37,13 @@ def run(context: Context) -> dict[str, Any]:
         return {"note": reason, "skipped": reason}
     lengths = [sum(len(message["content"]) for message in pair.prompt) for pair in pairs]
     order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
-    told = train_together(train, context, order=order)
+    spread = context.ranks.world > 1 and context.summary("sft")["plan"].get("spread", False)
+    told = train_together(train, context, order=order, spread=spread)
     note = f"{told['steps']} steps on {len(pairs)} pairs, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f}"
     return {"note": note, "pairs": len(pairs), "dtype": inspect_machine().dtype, **told}
 
 
-def train(context: Context, order: list[int]) -> dict[str, Any]:
+def train(context: Context, order: list[int], spread: bool) -> dict[str, Any]:
     """The training itself, in the build's own process or in a rank: the pairs in `order`."""
     machine = inspect_machine()
     quiet_libraries()
@@ -55,7 +56,7 @@ def train(context: Context, order: list[int]) -> dict[str, Any]:
     disable_progress_bars()
     project_labelled_positions_only()
     base = read_json(context.input("sft") / "base.json")
-    model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization, machine)
+    model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization, machine, spread)
     model = add_adapter(model, context.input("sft") / "adapter", trainable=True)
     pairs = read_records(context.input("prefer") / "pairs.jsonl", Preference)
     fields = ("prompt", "chosen", "rejected")
@@ -72,6 +73,7 @@ def train(context: Context, order: list[int]) -> dict[str, Any]:
         beta=settings.beta,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=share // at_once,
+        **(spread_settings() if spread else {}),
     )
     torch.manual_seed(context.config.seed)
     trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)

@@ -11,7 +11,7 @@ from factory.files import write_json
 from factory.hardware import inspect_machine
 from factory.models import add_adapter, base_folder, find_base, load_base, quiet_libraries
 from factory.plan import plan_sft, require_fit, work_of
-from factory.ranks import evened, is_first, rank, train_together
+from factory.ranks import evened, is_first, rank, spread_settings, train_together
 from factory.records import Example, read_records
 from factory.rounds import adapter_mark, as_often, best_adapter, check_base
 from factory.selection import in_turn
@@ -57,6 +57,7 @@ def run(context: Context) -> dict[str, Any]:
         batch=plan.batch,
         accumulation=plan.accumulation,
         checkpointing=plan.checkpointing,
+        spread=plan.spread,
     )
     base = find_base(context.config.base)
     write_json(
@@ -76,13 +77,13 @@ def run(context: Context) -> dict[str, Any]:
         "dtype": machine.dtype,
         "epochs": round(len(order) / len(examples), 4),
         "cut_rows": sum(length > settings.max_length for length in work.lengths),
-        "plan": {"memory_gb": plan.memory_gb, "minutes": plan.minutes, "batch": plan.batch},
+        "plan": {"memory_gb": plan.memory_gb, "minutes": plan.minutes, "batch": plan.batch, "spread": plan.spread},
         **told,
     }
 
 
 def train(
-    context: Context, folder: str, order: list[int], batch: int, accumulation: int, checkpointing: bool
+    context: Context, folder: str, order: list[int], batch: int, accumulation: int, checkpointing: bool, spread: bool
 ) -> dict[str, Any]:
     """The training itself, in the build's own process or in a rank: base in `folder`, the curated rows in `order`."""
     import torch
@@ -93,10 +94,10 @@ def train(
     settings, machine = context.config.sft, inspect_machine()
     disable_progress_bars()
     project_labelled_positions_only()
-    model, tokenizer = load_base(Path(folder), settings.quantization, machine)
+    model, tokenizer = load_base(Path(folder), settings.quantization, machine, spread)
     if context.earlier:
         model = add_adapter(model, best_adapter(context.earlier), trainable=True)
-    examples, dev = _examples(context), _dev(context)
+    examples, dev = _examples(context), [] if spread else _dev(context)
     config = trainer_config(
         SFTConfig,
         settings,
@@ -106,6 +107,7 @@ def train(
         gradient_accumulation_steps=accumulation,
         gradient_checkpointing=checkpointing,
         **dev_settings(settings, len(dev)),
+        **(spread_settings() if spread else {}),
     )
     torch.manual_seed(context.config.seed)
     trainer = SFTTrainer(
@@ -119,7 +121,9 @@ def train(
     )
     require_rows(trainer, len(order), context)
     before = lora_weights(trainer.model)
-    trial = rehearse(trainer, context)
+    if spread:
+        context.say("    left out, as no process has all weights: trial, early stop, adapter on and off")
+    trial = {} if spread else rehearse(trainer, context)
     trainer.train_dataset = evened(
         trainer.train_dataset,
         config.per_device_train_batch_size,
@@ -130,7 +134,7 @@ def train(
     if not is_first():
         return {}
     stop = find_base(context.config.base).stop
-    proof = moved(trainer.model, tokenizer, in_turn(examples, 8), context, stop)
+    proof = {} if spread else moved(trainer.model, tokenizer, in_turn(examples, 8), context, stop)
     return {"trial": trial, "proof": proof, **told}
 
 
