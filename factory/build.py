@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from factory.domain import Domain, load_domain
 from factory.errors import FactoryError, suggest
 from factory.files import read_json, write_json
-from factory.hardware import inspect_machine, other_machine
+from factory.hardware import Ranks, inspect_machine, other_machine
 from factory.models import find_base
 from factory.pipeline import stages
 from factory.plan import Plan, plan_sft, work_of
+from factory.ranks import check_shares
 from factory.records import Example, read_records
 from factory.rounds import FEEDBACK, run_name
 from factory.stage import Context, Decision, Say, Stage, decide, run_stages
+from factory.trackers import require_tracker
 from factory.versions import newest
 
 RUNS = Path("runs")
@@ -41,11 +43,16 @@ class Order:
     until: str = ""
     force: list[str] | None = None
     round: int = 1  # above 1: the round that goes on from the run
+    report_to: str = ""  # trackio or tensorboard, for this build alone
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that share the training steps
 
 
 def build_run(order: Order, say: Say) -> Path:
     """Bring a run up to date; return its folder."""
     chain, context, notes = prepare(order)
+    require_tracker(context.config.report_to)
+    if order.ranks != Ranks():
+        inspect_machine().shared_by(order.ranks)  # refuses more than there are, before anything is done
     say(
         f"{context.run_dir.resolve()}: {context.config.base}, source: {context.source or context.domain.folder / 'data'}"
     )
@@ -56,6 +63,15 @@ def build_run(order: Order, say: Say) -> Path:
         lambda: write_json(context.run_dir / "run.json", notes),
     )
     return context.run_dir
+
+
+def refresh_report(domain: str, run: str, say: Say) -> None:
+    """Make the report of a run anew where what it shows has changed; nothing before all that it reads is there."""
+    chain, context, _ = prepare(Order(domain, run, until="report"))
+    report = chain[-1:]
+    ready = all((context.input(name) / "manifest.json").exists() for name in report[0].reads)
+    if ready and any(decision.action != "skip" for decision in decide(report, context)):
+        run_stages(report, replace(context, say=say))
 
 
 def plan_run(order: Order) -> list[Decision]:
@@ -76,6 +92,9 @@ def plan_training(
         chain, context, _ = prepare(replace(order, until="curate", settings=[*notes["settings"], *QUICK]))
     config = replace(context.config, base=base or context.config.base)
     where = other_machine(machine) if machine else inspect_machine()
+    if order.ranks != Ranks():
+        where = where.shared_by(order.ranks)
+    check_shares(config, where.ranks)
     with tempfile.TemporaryDirectory() as scratch:
         if any(decision.action != "skip" for decision in decide(chain, context, [])):
             context = replace(context, run_dir=Path(scratch), say=say)
@@ -120,13 +139,16 @@ def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
     settings = order.settings if order.settings is not None else notes.get("settings")
     if after and order.settings is not None:  # a round keeps the settings of the one before it
         settings = [*_remembered(folder.parent / after).get("settings", []), *order.settings]
-    domain = load_domain(order.domain, _overrides(tasks, settings))
+    tracked = [f'report_to="{order.report_to}"'] if order.report_to else []
+    domain = load_domain(order.domain, _overrides(tasks, [*(settings or []), *tracked]))
     find_base(domain.config.base)
+    check_shares(domain.config, order.ranks)
     evals = old.get("evals", 1) if old else newest(domain.folder)
     if after:
         domain.config = domain.config.of_a_round()
     earlier = folder.parent / after if after else None
-    context = Context(domain, folder, "", Path(source) if source else None, evals=evals, earlier=earlier)
+    where = Path(source) if source else None
+    context = Context(domain, folder, "", where, evals=evals, earlier=earlier, ranks=order.ranks)
     kept = {"source": source, "tasks": tasks, "settings": settings or [], "evals": evals, "after": after}
     return stages(order.until), context, kept
 

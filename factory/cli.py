@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from factory import __version__, cli_data, cli_export, cli_feedback, cli_proof
+from factory import __version__, cli_cost, cli_data, cli_export, cli_feedback, cli_proof
 from factory.console import console, print_scores, say, scores_of
 from factory.errors import FactoryError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The catalog of base models.")
 app.add_typer(models_app, name="models")
-for part in (cli_data, cli_export, cli_feedback, cli_proof):
+for part in (cli_cost, cli_data, cli_export, cli_feedback, cli_proof):
     app.registered_commands += part.app.registered_commands
 
 DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
@@ -38,6 +38,10 @@ Set = Annotated[
 ]
 Force = Annotated[
     list[str] | None, typer.Option("--force", help="Run this stage anew, and what depends on it ('all': every one).")
+]
+Processes = Annotated[
+    int,
+    typer.Option(help="Processes that share each training step: on GPUs one for each GPU, else of the cores.", min=1),
 ]
 
 
@@ -95,6 +99,12 @@ def build(
     round: Annotated[
         int, typer.Option(help="2 and on: train on from the round before, on the feedback of experts.", min=1)
     ] = 1,
+    report_to: Annotated[
+        str, typer.Option(help="Show training's curves while it runs: trackio or tensorboard, if installed.")
+    ] = "",
+    processes: Processes = 1,
+    nodes: Annotated[int, typer.Option(help="Machines that train together: see docs/multi.md.", min=1)] = 1,
+    meet: Annotated[str, typer.Option(help="HOST:PORT of this machine, where the other ones come to.")] = "",
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would run or be skipped, and why.")] = False,
 ) -> None:
     """Build a specialist: documents, examples, SFT, DPO, scores, report, app.
@@ -110,17 +120,22 @@ def build(
       factory build cooking --set dpo.beta=0.2 --dry
 
       factory build cooking --round 2
+
+      factory build legal --processes 2
     """
     from factory.build import Order, build_run, plan_run
+    from factory.hardware import Ranks
 
-    order = Order(domain, run, source, task, settings or [], until, force, round)
+    order = Order(
+        domain, run, source, task, settings or [], until, force, round, report_to, Ranks(processes, nodes, meet)
+    )
     if dry:
         for decision in plan_run(order):
             say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")
         return
     folder = build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:
-        print_scores(folder)
+        _show_scores(domain, folder)
         say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(folder.name))
 
 
@@ -133,6 +148,7 @@ def plan(
     settings: Set = None,
     base: Annotated[str, typer.Option(help="Another base model; its size is known without a download.")] = "",
     machine: Annotated[str, typer.Option(help="Another machine: 8gb-laptop, 64gb-cpu, 24gb-gpu, 2x24gb-gpu.")] = "",
+    processes: Processes = 1,
     price_per_hour: Annotated[float | None, typer.Option(help="What an hour of the machine costs.", min=0)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON and nothing else.")] = False,
 ) -> None:
@@ -149,8 +165,9 @@ def plan(
     import dataclasses
 
     from factory.build import Order, plan_training
+    from factory.hardware import Ranks
 
-    order = Order(domain, run, source, task, settings)
+    order = Order(domain, run, source, task, settings, ranks=Ranks(processes))
     made = plan_training(order, machine, base, price_per_hour, (lambda _: None) if as_json else say)
     if as_json:
         print(json.dumps(dataclasses.asdict(made), ensure_ascii=False, indent=2))
@@ -177,8 +194,13 @@ def evaluate(
             help="Score this, too: a GGUF, an export or model folder, RUN:sft, http://ADDRESS/v1, published scores (CSV); may be repeated."
         ),
     ] = None,
+    forget: Annotated[
+        list[str] | None, typer.Option(help="Take this reference out, by its name; may be repeated.")
+    ] = None,
 ) -> None:
     """Answer the frozen eval set with base, SFT and DPO, and print the scoreboard.
+
+    What --model scores is kept in the run as a reference and shown in the report, until --forget.
 
     Examples:
 
@@ -187,16 +209,26 @@ def evaluate(
       factory eval cooking --model runs/cooking/default/export/gguf-q8_0
 
       factory eval legal --model ./bigger.gguf --model http://127.0.0.1:8080/v1 --model published.csv
-    """
-    from factory.build import Order, build_run
 
-    folder = build_run(Order(domain, run, source, task, settings, until="evaluate"), say)
-    others: dict[str, Any] = {}
+      factory eval legal --forget bigger
+    """
+    from factory import references
+    from factory.build import Order, build_run, open_run, refresh_report
+
+    folder = (
+        open_run(domain, run)
+        if forget and not model
+        else build_run(Order(domain, run, source, task, settings, until="evaluate"), say)
+    )
+    for name in forget or []:
+        references.forget(folder, name)
     for name in model or []:
         from factory.scoring import score_model
 
-        others |= score_model(domain, run, name, say)
-    print_scores(folder, others)
+        for other in references.keep(folder, score_model(domain, run, name, say)):
+            say(f"    {other}: another model had this name before; it is replaced")
+    refresh_report(domain, run, say)
+    _show_scores(domain, folder)
 
 
 @app.command()
@@ -205,17 +237,18 @@ def report(
     run: RunName = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON and nothing else.")] = False,
 ) -> None:
-    """Show a run's scoreboard and where its report is.
+    """Show a run's scoreboard and where its report is; the report is made anew where what it shows has changed.
 
     Example: factory report cooking --json
     """
-    from factory.build import open_run
+    from factory.build import open_run, refresh_report
 
     folder = open_run(domain, run)
     if as_json:
         print(json.dumps({"models": scores_of(folder)["models"]}, ensure_ascii=False, indent=2))
         return
-    print_scores(folder)
+    refresh_report(domain, run, say)
+    _show_scores(domain, folder)
     page = folder / "report" / "report.html"
     say(f"\nReport: {page}" if page.exists() else f"\nNo report.html yet. Run: factory build {domain}{_run_flag(run)}")
 
@@ -478,3 +511,11 @@ def doctor() -> None:
 
 def _run_flag(run: str) -> str:
     return "" if run == "default" else f" --run {run}"
+
+
+def _show_scores(domain: str, folder: Path) -> None:
+    from factory.build import run_domain
+    from factory.references import current, standard
+
+    mark = standard(run_domain(domain, folder.name), scores_of(folder).get("eval_digest", ""))
+    print_scores(folder, *current(folder, mark))

@@ -63,6 +63,9 @@ class Sft:
     quantization: str = "nf4"  # nf4: 4-bit weights under the adapter (QLoRA); none: the base as it is
     learning_rate: float = 4e-4  # at its peak: linear warm-up, then down
     epochs: float = 0.0  # passes over the training rows; 0: by their number, about 1,100 rows seen in 1 to 4 passes
+    task_epochs: dict[str, Any] = field(
+        default_factory=dict
+    )  # passes of a task's rows that need more or fewer: {ask = 3}
     batch: int = 8  # rows a step
     max_length: int = 768  # tokens; a longer row is cut by TRL
     lora_r: int = 16  # rank of the adapter
@@ -71,6 +74,8 @@ class Sft:
         0.0  # share of the adapter's inputs dropped in training; on a CPU it costs a tenth of the time
     )
     save_steps: int = 25  # a checkpoint every so many steps: a killed build goes on from there
+    early_stop: int = 3  # readings of the dev loss with no gain after which training ends; the best checkpoint is used; 0, a round or under 24 dev rows: off
+    trial: int = 10  # rows learned by heart before the training, in seconds: their loss must fall; 0: no trial
     trainer: dict[str, Any] = field(default_factory=dict)  # goes to trl.SFTConfig word for word
 
 
@@ -143,6 +148,14 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What an answer costs: `factory cost` measures it, the report shows it beside hosted models (prices.toml)."""
+
+    price_per_hour: float = 0.0  # dollars for an hour of the machine that answers; 0: not known
+    answers: int = 16  # eval questions that are answered to measure it
+
+
+@dataclass(frozen=True)
 class App:
     """What the demo shows."""
 
@@ -180,6 +193,7 @@ class Config:
     license: str = ""  # of the embedded documents
     tasks: list[str] = field(default_factory=list)  # which tasks to build; empty: all
     seed: int = 0  # of every random choice
+    report_to: str = "none"  # where the curves of training are shown while it runs, too
     options: dict[str, Any] = field(default_factory=dict)  # the domain's own settings
     synthesize: Synthesize = field(default_factory=Synthesize)
     curate: Curate = field(default_factory=Curate)
@@ -188,13 +202,14 @@ class Config:
     dpo: Dpo = field(default_factory=Dpo)
     evaluate: Evaluate = field(default_factory=Evaluate)
     rounds: Rounds = field(default_factory=Rounds)
+    cost: Cost = field(default_factory=Cost)
     app: App = field(default_factory=App)
     export: Export = field(default_factory=Export)
 
     def of_a_round(self) -> Config:
         """These settings for a round after the first: sft has the rate of [rounds] and one pass (factory.rounds.as_often)."""
         rate = self.rounds.learning_rate or self.sft.learning_rate
-        sft = dataclasses.replace(self.sft, learning_rate=rate, epochs=1.0)
+        sft = dataclasses.replace(self.sft, learning_rate=rate, epochs=1.0, task_epochs={})
         return dataclasses.replace(self, sft=sft)
 
     def section(self, name: str) -> dict[str, Any]:
@@ -212,6 +227,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6), "curate.same_meaning": (0, 1), "curate.keep": (1e-6, 1),
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
+    "sft.early_stop": (0, 1e6), "sft.trial": (0, 1000),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
     "rounds.learning_rate": (0, 1), "rounds.epochs": (1, 1000), "rounds.replay": (0, 1000),
     "prefer.weights.own": (0, 100), "prefer.weights.expert": (0, 100), "prefer.weights.teacher": (0, 100),
@@ -219,10 +235,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
     "evaluate.gates.margin": (0, 100), "evaluate.gates.forgets": (0, 100), "evaluate.gates.seconds": (0, 1e5), "evaluate.gates.format": (0, 1),
+    "cost.price_per_hour": (0, 1e6), "cost.answers": (1, 1e6),
     "export.parity_items": (0, 1e6), "export.parity_points": (0, 100), "export.parity_points_small": (0, 100), "export.parity_identical": (0, 100),
 }  # fmt: skip
 _CHOICES = {
     "language": ("en", "zh"),
+    "report_to": ("none", "trackio", "tensorboard"),
     "curate.keep_by": ("random", "coverage", "difficulty", "mix"),
     "sft.quantization": ("nf4", "none"),
     "synthesize.kinds": ("fact", "explain", "scenario", "judge", "talk", "decline"),
@@ -245,6 +263,11 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", config.name):
         raise FactoryError(f"{path}: name = '{config.name}' is no identifier.", "Use a-z, 0-9 and _, a letter first.")
     return config
+
+
+def config_of(data: dict[str, Any]) -> Config:
+    """The settings that `dataclasses.asdict` made plain data of, checked as those of a file."""
+    return typing.cast(Config, _typed(Config, data, where="the settings", prefix=""))
 
 
 def curate_settings(overrides: list[str]) -> Curate:
@@ -299,6 +322,11 @@ def _value(hint: Any, value: Any, where: str, key: str) -> Any:
         raise FactoryError(f"{where}: '{key}' must be {plain.__name__}, not {value!r}.", "See docs/config.md.")
     if typing.get_args(hint) == (str,) and not all(isinstance(entry, str) for entry in value):
         raise FactoryError(f"{where}: '{key}' must be a list of texts.", "See docs/config.md.")
+    if key == "sft.task_epochs":
+        for task, passes in value.items():
+            _value(float, passes, where, f"sft.task_epochs.{task}")
+            if not 0 <= passes <= 1000:
+                raise FactoryError(f"{where}: {key}.{task} = {passes} is out of range.", "Between 0 and 1000.")
     low, high = _RANGES.get(key, (float("-inf"), float("inf")))
     if isinstance(value, (int, float)) and not low <= value <= high:
         raise FactoryError(f"{where}: {key} = {value} is out of range.", f"Between {low:g} and {high:g}.")

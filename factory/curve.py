@@ -100,8 +100,10 @@ def _train(
     _borrow(parent.run_dir, parent.run_dir.parent / name, whole=method == ALL)
     context = _run(sub, (), say)
     if full:  # as many rows in all, so as many steps: a smaller part is seen more often
-        epochs = full.epochs * full.rows / context.summary("curate")["train"]
-        sub = replace(sub, settings=[*settings, f"sft.epochs={epochs!r}"])
+        more = full.rows / context.summary("curate")["train"]
+        tasks = {f"task_epochs.{task}": seen for task, seen in context.config.sft.task_epochs.items()}
+        often = [f"sft.{key}={seen * more!r}" for key, seen in {"epochs": full.epochs, **tasks}.items()]
+        sub = replace(sub, settings=[*settings, *often])
     context = _run(replace(sub, until="sft"), (_score(("base", "sft") if method == ALL else ("sft",)),), say)
     gc.collect()  # the trainer's cycles hold a model each
     return context

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from factory.files import read_text, templates
-from factory.stages.report import signed, ticks
+from factory.pictures import ticks
+from factory.verdict import signed
 
 ALL = "all"  # the method of the point that has every row
 Cell = dict[str, float]  # score, low, high (of 100) and n

@@ -6,7 +6,6 @@ escapes every value, and personal data is masked on the page even where the doma
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,50 +16,15 @@ from factory.build import Order, build_run, run_domain
 from factory.datafacts import Row
 from factory.domain import Domain
 from factory.files import read_json, templates, write_text
+from factory.reasons import REASONS, why
 from factory.stage import Say, manifest
 
 STAGES = ("ingest", "synthesize", "curate")
 MANY = 0.2  # share of dropped rows or of bare passages from which the page warns
-REASONS = {
-    "duplicate": ("duplicate", "重复"), "near-duplicate": ("near duplicate", "近似重复"),
-    "same-meaning": ("same meaning", "同义"), "not selected": ("not selected", "未选入"),
-    "leak": ("overlap with the eval set", "与评测集重合"), "too short": ("too short", "过短"), "too long": ("too long", "过长"),
-    "language": ("other language", "语言不符"), "broken text": ("broken text", "乱码"), "repetition": ("repeats itself", "内容反复"),
-    "not in the form asked for": ("not in the form asked for", "格式不符"),
-    "no question": ("no question", "没有提问"), "the passage may answer it": ("the passage may answer it", "原文可能有答案"),
-    "speaks of the passage": ("speaks of the passage", "提到了“原文”本身"),
-    "the answer is in the question": ("the answer is in the question", "问题里已有答案"),
-    "not supported": ("not supported by the passage", "原文不支持"), "no judgement": ("no judgement", "没有得到判定"),
-    "the passage does answer it": ("the passage does answer it", "原文其实有答案"),
-    "judged as not supported": ("judged as not supported", "教师判定原文不支持"),
-    "judged as no answer to the question": ("judged as no answer to the question", "教师判定答非所问"),
-}  # fmt: skip
 KINDS = {
     "id_number": ("identity number", "身份证号"), "ssn": ("social security number", "社会保障号"), "email": ("e-mail address", "电子邮箱"),
     "iban": ("IBAN", "国际银行账号"), "bank_card": ("bank card", "银行卡号"), "phone": ("phone number", "电话号码"),
     "plate": ("number plate", "车牌号"), "address": ("street address", "住址"),
-}  # fmt: skip
-DETAILS = {  # what curate and the teacher's checks say of a row, in Chinese
-    r"same question as eval item (.+)": r"与评测题 \1 的问题相同",
-    r"contains the question of eval item (.+)": r"包含评测题 \1 的问题",
-    r"is a part of the question of eval item (.+)": r"是评测题 \1 的问题的一部分",
-    r"shares (\d+%) of its text with eval item (.+)": r"\1 的文字与评测题 \2 相同",
-    r"has (\d+%) of its sentences from eval item (.+)": r"\1 的句子来自评测题 \2",
-    r"asks what eval item (.+) asks, with the same answer": r"与评测题 \1 问法不同，问题和答案相同",
-    r"means what eval item (.+) asks \(cosine (.+)\)": r"与评测题 \1 同义（余弦 \2）",
-    r"means what (.+) asks \(cosine (.+)\)": r"与 \1 同义（余弦 \2）", r"random, (.+) kept": r"随机选取，保留 \1",
-    r"difficulty (.+), cosine (.+) with the nearest kept row": r"难度 \1，与最近的保留数据余弦 \2",
-    r"cosine (.+) with the nearest kept row": r"与最近的保留数据余弦 \1", r"difficulty (.+)": r"难度 \1",
-    r"has (\d+%) of its words": r"问题中 \1 的文字在原文里",
-    r"same question as (.+)": r"与 \1 的问题相同", r"of (.+)": r"与 \1 近似",
-    r"answer of (\d+) characters": r"回答只有 \1 个字符", r"no question": "没有问题", r"(\d+) characters": r"\1 个字符",
-    r"not zh": "不是中文", r"not en": "不是英文", r"not en or zh": "不是中文或英文",
-    r"(\d+%) of its text stands in it before": r"\1 的文字在前文已出现过", r"letters of a wrong encoding": "编码错误的字符",
-    r"the quotation is not in the passage: ((?s:.*))": r"引文不在原文中：\1", r"the passage has no number (.+)": r"原文没有数字 \1",
-    r"the passage does not name (.+)": r"原文没有提到 \1", r"(\d+%) of the answer is not in the passage": r"回答中 \1 的文字不在原文中",
-}  # fmt: skip
-ENGLISH = {
-    r"of (.+)": r"much like \1", r"not en": "not English", r"not zh": "not Chinese", r"not en or zh": "neither English nor Chinese",
 }  # fmt: skip
 SENTENCES = {
     "train": (
@@ -200,14 +164,6 @@ def percent(part: int, whole: int) -> str:
     if text == "0.0%":
         return "< 0.1%" if part else "0%"
     return "> 99.9%" if text == "100.0%" and part < whole else text.replace("100.0", "100")
-
-
-def why(detail: str, zh: bool) -> str:
-    """A dropped row's detail in the page's words; as it stands where it is of no known form."""
-    for pattern, words in (DETAILS if zh else ENGLISH).items():
-        if found := re.fullmatch(pattern, detail):
-            return found.expand(words)
-    return detail
 
 
 def render(values: Row) -> str:

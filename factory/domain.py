@@ -74,7 +74,7 @@ class Domain:
             if key not in self.options:
                 where = folder / "domain.toml"
                 raise FactoryError(f"{where}: unknown key 'options.{key}'.", suggest(key, self.options))
-        for name in config.tasks:
+        for name in (*config.tasks, *config.sft.task_epochs):
             self.task(name)
 
     # What a domain supplies

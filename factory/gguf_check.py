@@ -29,15 +29,20 @@ def check_gguf(path: Path) -> None:
     if not path.is_file():
         raise FactoryError(f"{path} does not exist.", "Give a GGUF file.")
     try:
-        whole = _end(path) <= path.stat().st_size
+        whole = _tensors(path)[0] <= path.stat().st_size
     except (ValueError, KeyError, struct.error, IndexError):  # of a header that is cut or none
         whole = False
     if not whole:
         raise FactoryError(f"{path} is damaged: it is no GGUF file, or was cut short.", "Export or fetch it again.")
 
 
-def _end(path: Path) -> int:
-    """Where the last tensor ends, in bytes from the beginning."""
+def gguf_parameters(path: Path) -> int:
+    """How many weights a sound GGUF file holds."""
+    return _tensors(path)[1]
+
+
+def _tensors(path: Path) -> tuple[int, int]:
+    """Where the last tensor ends, in bytes from the beginning, and how many weights all of them hold."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -53,15 +58,16 @@ def _end(path: Path) -> int:
             header.skip(kind)
             if name == b"general.alignment":
                 (alignment,) = struct.unpack_from("<I", data, start)
-        end = 0
+        end = weights = 0
         for _ in range(tensors):
             header.text()
             count = 1
             for _ in range(header.number("<I")):
                 count *= header.number("<Q")
+            weights += count
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(header.number("<I"))]
             end = max(end, header.number("<Q") + count // block * size)
-        return -(-header.at // alignment) * alignment + end
+        return -(-header.at // alignment) * alignment + end, weights
 
 
 class _Header:

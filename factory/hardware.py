@@ -18,8 +18,21 @@ from factory.errors import FactoryError
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """So many processes train together on each of so many machines; these meet at HOST:PORT of the first."""
+
+    processes: int = 1
+    nodes: int = 1
+    meet: str = ""
+
+    @property
+    def world(self) -> int:
+        return self.processes * self.nodes
+
+
+@dataclass(frozen=True)
 class Machine:
-    """Processor, memory and accelerator as training sees them."""
+    """Processor, memory and accelerator as training sees them, and the processes that share them."""
 
     processor: str
     cores: int
@@ -27,7 +40,8 @@ class Machine:
     native_bf16: bool
     gpu: str = ""
     gpu_memory_gb: float = 0.0  # of each
-    gpus: int = 1
+    gpus: int = 1  # of those that a machine with GPUs has
+    ranks: Ranks = Ranks()  # on GPUs each process has one of its own
 
     @property
     def dtype(self) -> str:
@@ -52,8 +66,18 @@ class Machine:
 
     @property
     def threads(self) -> int:
-        """How many torch computes with: OMP_NUM_THREADS where it is set, else one for each core."""
-        return int(os.environ.get("OMP_NUM_THREADS") or self.cores)
+        """How many a process computes with: its share of OMP_NUM_THREADS where that is set, else of the cores."""
+        return max(1, int(os.environ.get("OMP_NUM_THREADS") or self.cores) // self.ranks.processes)
+
+    def shared_by(self, ranks: Ranks) -> Machine:
+        """The machine with so many processes on it; FactoryError where it has fewer cores or GPUs than these."""
+        there, kind = (self.gpus, "GPU") if self.gpu else (self.cores, "core")
+        if ranks.processes > max(1, there or ranks.processes):
+            raise FactoryError(
+                f"--processes {ranks.processes}: this machine has {there} {kind}{'s' if there > 1 else ''}.",
+                f"At most one process for each: --processes {there}",
+            )
+        return replace(self, ranks=ranks)
 
     def lines(self) -> list[str]:
         many = f"{self.gpus} x " if self.gpus > 1 else ""
@@ -72,17 +96,17 @@ def other_machine(text: str) -> Machine:
         )
     count, memory = int(found[1] or 1), int(found[2])
     if found[3] == "gpu":
-        return Machine("another machine", 0, 0, True, f"of {memory} GB", memory, count)
+        return Machine("another machine", 0, 0, True, f"of {memory} GB", memory, count, Ranks(count))
     return Machine(f"another machine ({found[3]})", 0, memory, False)
 
 
 def inspect_machine(with_gpu: bool = True) -> Machine:
     """Read this machine; `with_gpu=False` leaves torch unimported."""
     name, flags = _processor()
-    gpu, gpu_memory, bf16 = _gpu() if with_gpu else ("", 0.0, False)
+    gpu, gpu_memory, bf16, gpus = _gpu() if with_gpu else ("", 0.0, False, 1)
     native = bf16 if gpu else bool({"amx_bf16", "avx512_bf16"} & flags)
     return Machine(name, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-                   psutil.virtual_memory().total / 2**30, native, gpu, gpu_memory)  # fmt: skip
+                   psutil.virtual_memory().total / 2**30, native, gpu, gpu_memory, gpus)  # fmt: skip
 
 
 def peak_memory_gb() -> float:
@@ -148,10 +172,10 @@ def _processor() -> tuple[str, set[str]]:
     return fields.get("model name") or platform.machine(), flags
 
 
-def _gpu() -> tuple[str, float, bool]:
+def _gpu() -> tuple[str, float, bool, int]:
     import torch
 
     if not torch.cuda.is_available():
-        return "", 0.0, False
-    properties = torch.cuda.get_device_properties(0)
-    return properties.name, properties.total_memory / 2**30, torch.cuda.is_bf16_supported(including_emulation=False)
+        return "", 0.0, False, 1
+    properties, bf16 = torch.cuda.get_device_properties(0), torch.cuda.is_bf16_supported(including_emulation=False)
+    return properties.name, properties.total_memory / 2**30, bf16, torch.cuda.device_count()

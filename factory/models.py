@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import io
+import math
 import os
 import shutil
 import subprocess
@@ -268,6 +269,17 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder} has no chat template.", "Choose an instruction-tuned base, or add chat_template.jinja."
         )
     return tokenizer
+
+
+def weights_parameters(folder: Path) -> int:
+    """How many weights the safetensors files of a model's folder hold; 0 where there are none."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return total
 
 
 def load_base(folder: Path, quantization: str, machine: Machine | None = None) -> tuple[PreTrainedModel, Any]:

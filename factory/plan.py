@@ -12,13 +12,14 @@ from factory.models import catalog, find_base, load_tokenizer, local_folder
 from factory.progress import duration
 from factory.records import Example, Message
 from factory.sizing import Size, base_config, second_of_work, size_of
-from factory.training import passes, row_order
+from factory.training import row_order, row_passes
 
 GB = 1e9
 LIBRARIES_GB = 0.95  # Python with torch, transformers, datasets, peft and trl imported, as this project measured it
 GPU_CONTEXT_GB = 0.6  # the CUDA context and its kernels
 USABLE = 0.9  # of the memory; the rest is the system's
 NF4_BYTES = 0.516  # per weight: 4 bits and the doubly quantized scales (arXiv 2305.14314)
+FSDP_LAYERS = 2  # gathered whole at once: the one that computes and the next
 ADAM_BYTES = 16  # per trained weight: itself, its gradient and Adam's two moments, in fp32
 HEAD_CHUNK = 4096 * 8192 * 4  # TRL projects at most so many logits at once
 
@@ -29,18 +30,19 @@ class Work:
 
     lengths: Sequence[int]
     labelled: Sequence[int]
+    tasks: Sequence[str]
     estimated: bool = False  # from characters: the base's tokenizer is not here
 
 
 def work_of(base: str, examples: Sequence[Example], language: str) -> Work:
     """The tokens of rows as the base's chat template writes them; estimated from characters where it is not here."""
-    folder = local_folder(find_base(base))
+    folder, tasks = local_folder(find_base(base)), [example.task for example in examples]
     if not (folder / "config.json").exists():
         per_character = 0.75 if language == "zh" else 0.28
         counts = [[sum(len(m["content"]) for m in part) for part in (e.prompt, e.completion)] for e in examples]
         answers = [round(answer * per_character) + 3 for _, answer in counts]
         whole = [round(asked * per_character) + 12 + own for (asked, _), own in zip(counts, answers, strict=True)]
-        return Work(whole, answers, estimated=True)
+        return Work(whole, answers, tasks, estimated=True)
     tokenizer = load_tokenizer(folder)
 
     def count(messages: list[Message], asking: bool) -> int:
@@ -49,7 +51,7 @@ def work_of(base: str, examples: Sequence[Example], language: str) -> Work:
 
     lengths = [count(example.prompt + example.completion, False) for example in examples]
     prompts = [count(example.prompt, True) for example in examples]
-    return Work(lengths, [max(1, a - b) for a, b in zip(lengths, prompts, strict=True)])
+    return Work(lengths, [max(1, a - b) for a, b in zip(lengths, prompts, strict=True)], tasks)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Plan:
     machine: str
     dtype: str
     quantization: str
-    batch: int
+    processes: int
+    spread: bool  # the weights over the processes' GPUs (FSDP); else each has all of them
+    batch: int  # rows that a process takes at once
     accumulation: int
     checkpointing: bool
     threads: int
@@ -84,6 +88,7 @@ class Plan:
             "machine": self.machine,
             "dtype": self.dtype,
             "quantization": self.quantization,
+            "processes": str(self.processes) if "processes" in self.reasons else "",
             "batch": f"{self.batch} rows" + (f" x {self.accumulation}" if self.accumulation > 1 else ""),
             "length": f"up to {self.max_length} tokens",
             "checkpointing": "on" if self.checkpointing else "off",
@@ -108,8 +113,7 @@ def plan_sft(
     settings = config.sft
     model = base_config(config.base)
     lengths = [min(length, settings.max_length) for length in work.lengths]
-    epochs = passes(settings.epochs, len(lengths))
-    order = row_order(lengths, settings.batch, epochs, config.seed)
+    order = row_order(lengths, settings.batch, row_passes(settings, work.tasks), config.seed)
     batches = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
     longest = max(max(lengths[row] for row in rows) for rows in batches)
     size = size_of(model, settings.lora_r, longest)
@@ -118,28 +122,31 @@ def plan_sft(
     labelled = sum(min(work.labelled[row], lengths[row]) for row in order)
     limit = (machine.gpu_memory_gb if machine.gpu else machine.memory_gb) * 2**30 / GB * USABLE
 
-    def memory(rows: int, checkpointing: bool) -> float:
+    def memory(rows: int, checkpointing: bool, spread: bool = False) -> float:
         widest = max(
             len(piece) * max(lengths[row] for row in piece)
             for batch in batches
             for piece in [batch[start : start + rows] for start in range(0, len(batch), rows)]
         )
-        return memory_gb(size, machine, settings.quantization, widest, checkpointing)
+        return memory_gb(size, machine, settings.quantization, widest, checkpointing, spread)
 
-    parts = [rows for rows in range(settings.batch, 0, -1) if settings.batch % rows == 0]  # a step keeps its rows
-    choices = [(rows, checked) for checked in (False, True) for rows in parts]
-    rows, checked = next((pair for pair in choices if memory(*pair) <= limit), choices[-1])
-    need = memory(rows, checked)
+    share = max(1, settings.batch // machine.ranks.world)
+    parts = [rows for rows in range(share, 0, -1) if share % rows == 0]  # a step keeps its rows
+    shards = (False, True) if machine.gpu and machine.ranks.world > 1 else (False,)
+    choices = [(rows, checked, spread) for spread in shards for checked in (False, True) for rows in parts]
+    rows, checked, spread = next((choice for choice in choices if memory(*choice) <= limit), choices[-1])
+    need = memory(rows, checked, spread)
     fits = need <= limit
     flops = padded * size.flops * (4 / 3 if checked else 1) + labelled * size.head_flops
-    reasons = _reasons(settings, machine, work, rows, checked, longest, epochs, padded / max(tokens, 1) - 1, memory)
+    padding, epochs = padded / max(tokens, 1) - 1, len(order) / len(lengths)
+    reasons = _reasons(settings, machine, work, rows, checked, spread, longest, epochs, padding, memory)
     minutes = None
     if not measure:
         reasons["time"] = f"measured only on the machine itself; {flops / 1e15:,.2f} PFLOP of arithmetic"
     elif fits:
         mean = max(8, round(padded / len(order)))
         seconds = second_of_work(model, settings.lora_r, min(rows, len(order)), mean, labelled / len(order), machine)
-        minutes = seconds * len(order) * (4 / 3 if checked else 1) / 60
+        minutes = seconds * len(order) / machine.ranks.world * (4 / 3 if checked else 1) / 60
         reasons["time"] = f"{tokens / minutes / 60:,.0f} tokens/s, from a measured second of this base's layers"
     else:
         reasons["time"] = "it does not fit"
@@ -153,8 +160,10 @@ def plan_sft(
         machine=machine.lines()[0],
         dtype=machine.dtype,
         quantization="nf4, unpacked once" if unpacked else settings.quantization,
+        processes=machine.ranks.world,
+        spread=spread,
         batch=rows,
-        accumulation=settings.batch // rows,
+        accumulation=share // rows,
         checkpointing=checked,
         threads=0 if machine.gpu or not machine.cores else machine.threads,
         max_length=settings.max_length,
@@ -182,8 +191,13 @@ def require_fit(plan: Plan) -> Plan:
     )
 
 
-def memory_gb(size: Size, machine: Machine, quantization: str, tokens: int, checkpointing: bool) -> float:
-    """The peak of training one batch of so many padded tokens, in GB of 10^9 bytes; on several GPUs, of each."""
+def memory_gb(
+    size: Size, machine: Machine, quantization: str, tokens: int, checkpointing: bool, spread: bool = False
+) -> float:
+    """The peak of training one batch of so many padded tokens, in GB of 10^9 bytes.
+
+    On GPUs of each, with `spread` its part of the weights alone; on a CPU of all processes of the machine together.
+    """
     width = 2 if machine.dtype == "bfloat16" else 4
     kept = size.kept_bytes_checkpointed if checkpointing else size.kept_bytes
     back = size.kept_bytes / size.layers * 2  # gradients of the layer that is on its way back
@@ -193,8 +207,13 @@ def memory_gb(size: Size, machine: Machine, quantization: str, tokens: int, chec
     else:
         still = size.parameters * width
     still += size.lora * ADAM_BYTES
-    base = GPU_CONTEXT_GB if machine.gpu else LIBRARIES_GB
-    return base + (still / max(machine.gpus, 1) + moving) / GB
+    if spread:
+        still = still / machine.ranks.world + still / size.layers * FSDP_LAYERS
+    if machine.gpu:
+        return GPU_CONTEXT_GB + (still + moving) / GB
+    processes = machine.ranks.processes
+    waiting = LIBRARIES_GB if processes > 1 else 0  # the build's own process
+    return waiting + processes * (LIBRARIES_GB + (still + moving) / GB)
 
 
 def _reasons(
@@ -203,47 +222,66 @@ def _reasons(
     work: Work,
     rows: int,
     checkpointing: bool,
+    spread: bool,
     longest: int,
     epochs: float,
     padding: float,
     memory: Callable[..., float],
 ) -> dict[str, str]:
+    ranks, share = machine.ranks, max(1, settings.batch // machine.ranks.world)
     if machine.gpu:
         quantization = "4-bit weights, unpacked as they are used: an eighth of fp32's memory"
     else:
         quantization = "QLoRA's rounded weights kept in fp32: no unpacking on every pass"
-    why = (
-        "all at once fits"
-        if rows == settings.batch
-        else f"{settings.batch} rows at once would need {memory(settings.batch, False):.1f} GB"
-    )
+    why = "all at once fits" if rows == share else f"{share} rows at once would need {memory(share, False):.1f} GB"
     guess = "estimated from characters: the tokenizer is not here yet; " if work.estimated else ""
-    spread = "of each GPU if FSDP spreads the weights, which a build does not do yet; " if machine.gpus > 1 else ""
-    passed = f"{epochs:g} epoch{'' if epochs == 1 else 's'}{'' if settings.epochs else ' (by the number of rows)'}"
-    return {
+    each = (
+        "of each GPU: "
+        if machine.gpu and ranks.world > 1
+        else f"of all {ranks.processes} processes: "
+        if ranks.world > 1
+        else ""
+    )
+    passed = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}{'' if settings.epochs else ' (by the number of rows)'}"
+    together = {"processes": _why_processes(settings, machine, spread, memory(share, True))} if ranks.world > 1 else {}
+    return together | {
         "dtype": machine.why_dtype,
         "quantization": quantization if settings.quantization == "nf4" else "as sft.quantization says",
         "batch": f"{why}; rows of like length together: {padding:.0%} padding",
         "length": f"sft.max_length; the longest row has {longest}",
         "checkpointing": f"without it {memory(rows, False):.1f} GB" if checkpointing else "the activations fit; it would cost a third more time",
-        "threads": "" if machine.gpu else "one for each core this process may use, or OMP_NUM_THREADS",
-        "memory": f"{spread}weights, adapter with Adam, activations of the longest batch, libraries; limit: 90% of what is there",
+        "threads": "" if machine.gpu else "one for each core this process may use, or OMP_NUM_THREADS" + (", divided among the processes" if ranks.processes > 1 else ""),
+        "memory": f"{each}weights, adapter with Adam, activations of the longest batch, libraries; limit: 90% of what is there",
         "work": f"{guess}{passed}, {settings.batch} rows a step",
     }  # fmt: skip
 
 
+def _why_processes(settings: Sft, machine: Machine, spread: bool, whole: float) -> str:
+    ranks = machine.ranks
+    nodes = f"{ranks.processes} on each of {ranks.nodes} machines; " if ranks.nodes > 1 else ""
+    rows = f"each takes {max(1, settings.batch // ranks.world)} of the {settings.batch} rows of a step"
+    if not machine.gpu:
+        return f"{nodes}{rows}, and holds the base"
+    if not spread:
+        return f"{nodes}one for each GPU: {rows}, and holds the whole base: DDP"
+    stored = f", 4-bit weights stored as {machine.dtype}" if settings.quantization == "nf4" else ""
+    return f"{nodes}one for each GPU: {rows}, and holds a part of the base: FSDP full shard{stored}; whole it needs {whole:.1f} GB"
+
+
 def _instead(config: Config, machine: Machine, size: Size, longest: int, limit: float) -> list[str]:
     """What would fit: 4-bit weights, a smaller base of the same language, or a machine with more memory."""
-    need = memory_gb(size, machine, config.sft.quantization, longest, True)
+    spread = machine.ranks.world > 1 and bool(machine.gpu)
+    need = memory_gb(size, machine, config.sft.quantization, longest, True, spread)
+    four_bits = memory_gb(size, machine, "nf4", longest, True, spread)
     found: list[str] = []
-    if machine.gpu and config.sft.quantization == "none" and memory_gb(size, machine, "nf4", longest, True) <= limit:
+    if machine.gpu and config.sft.quantization == "none" and four_bits <= limit:
         found.append("--set sft.quantization=nf4")
     smaller = sorted(catalog().values(), key=lambda base: -base.parameters)
     for base in (base for base in smaller if base.parameters < size.parameters and base.config):
         if not any(language.startswith(config.language) for language in base.languages):
             continue
         other = size_of(base_config(base.name), config.sft.lora_r, longest)
-        if memory_gb(other, machine, config.sft.quantization, longest, True) <= limit:
+        if memory_gb(other, machine, config.sft.quantization, longest, True, spread) <= limit:
             found.append(f"--base {base.name} ({base.parameters / 1e6:,.0f} M parameters)")
             break
     kind = "GPU memory" if machine.gpu else "memory"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from factory.errors import FactoryError
-from factory.files import atomic_write, read_lines
+from factory.files import atomic_write, digest, read_lines
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
@@ -138,3 +138,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def read_records(path: Path, kind: type[R]) -> list[R]:
     """The records of a file that this program wrote."""
     return [kind(**row) for _, row in read_rows(path)]
+
+
+def eval_digest(items: Sequence[EvalItem]) -> str:
+    """The digest of an eval set: of what its items ask, what answers them, and how that is judged."""
+    return digest([[item.id, item.prompt, item.references, item.scorer] for item in items])

@@ -7,27 +7,32 @@ answers.sqlite by the model's digest, so that nothing is computed twice.
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from factory.answers import FILE, Answers, answers_of_weights
+from factory.answers import FILE, Answers, answers_of_weights, weights_digest
 from factory.build import open_run, run_domain
 from factory.domain import Domain
 from factory.errors import FactoryError
 from factory.files import digest, read_json, sha256
 from factory.generate import Answer, Question, answer
+from factory.gguf_check import gguf_parameters
 from factory.llama import open_llama, room_for
-from factory.models import load_answering
+from factory.models import load_answering, weights_parameters
 from factory.predict import MODELS, gguf_files, resolve_model
 from factory.progress import Progress
-from factory.records import EvalItem, read_records
+from factory.records import EvalItem, Message, eval_digest, read_records
+from factory.references import Cells, Reference, standard
 from factory.stage import Say, manifest
 from factory.statistics import summarize, wilson
 from factory.teacher import answers_of, open_teacher
 
-Cells = dict[str, dict[str, float]]  # score, low, high (of 100) and n, by task and "mean"
+Keep = Callable[[list[tuple[Question, Answer]]], None]
 COLUMNS = ("model", "task", "score", "n")
 KINDS = (
     "base, sft, dpo, best, RUN:sft, a folder with config.json, FILE.gguf, an export's folder, "
@@ -35,70 +40,124 @@ KINDS = (
 )
 
 
-def score_model(domain: str, run: str, model: str, say: Say) -> dict[str, Cells]:
-    """The scores of `model` (see KINDS) on the run's eval set by the name that the scoreboard shows; a CSV file holds several."""
+def score_model(domain: str, run: str, model: str, say: Say) -> list[Reference]:
+    """The scores of `model` (see KINDS) on the run's eval set; a CSV file holds those of several models, the run's own are known."""
+    if model in MODELS:
+        say(f"    {model} is on the scoreboard as it is")
+        return []
     folder, plugin = open_run(domain, run), run_domain(domain, run)
-    if not (folder / "ingest" / "eval.jsonl").exists():
-        manifest(folder, "ingest")  # says which command makes it
+    items, questions = eval_questions(folder, plugin)
+    mark = standard(plugin, eval_digest(items))
     if model.endswith(".csv"):
-        return published(plugin, Path(model).expanduser())
-    name, kept, ask = _opened(folder, plugin, model)
-    items = read_records(folder / "ingest" / "eval.jsonl", EvalItem)
-    questions = [Question(item.prompt, plugin.task(item.task)) for item in items]
-    found = kept.find(questions)
+        return published(plugin, Path(model).expanduser(), mark)
+    one = find_model(folder, plugin, model)
+    found = one.kept.find(questions)
     left = [place for place in range(len(questions)) if place not in found]
     if left:
         asked = [questions[place] for place in left]
-        answers = ask(asked, Progress(say, name, len(asked)))
-        kept.keep(zip(asked, answers, strict=True))
+        with one.open(asked) as opened:
+            answers = opened.ask(asked, Progress(say, one.name, len(asked)), one.kept.keep)
+        one.kept.keep(zip(asked, answers, strict=True))
         found |= dict(zip(left, answers, strict=True))
     scores: dict[str, list[float]] = defaultdict(list)
     for place, item in enumerate(items):
         scores[item.task].append(plugin.scorer(item.scorer)(found[place].text, item.references, item.question))
-    return {name: summarize(scores, plugin.config.evaluate.resamples)}
+    cells = summarize(scores, plugin.config.evaluate.resamples)
+    return [Reference(one.name, one.kind, model, cells, mark, one.digest, one.parameters, one.tuned, dict(scores))]
 
 
-Asker = Callable[[Sequence[Question], Progress], Sequence[Answer]]
+def eval_questions(folder: Path, plugin: Domain) -> tuple[list[EvalItem], list[Question]]:
+    """A run's eval items, and each as a model is asked it."""
+    if not (folder / "ingest" / "eval.jsonl").exists():
+        manifest(folder, "ingest")  # says which command makes it
+    items = read_records(folder / "ingest" / "eval.jsonl", EvalItem)
+    return items, [Question(item.prompt, plugin.task(item.task)) for item in items]
 
 
-def _opened(folder: Path, plugin: Domain, model: str) -> tuple[str, Answers, Asker]:
-    """The model's name on the scoreboard, the answers that it gave before, and what answers for it."""
-    runs, evaluate = folder.parent, plugin.config.evaluate
+class Ask(Protocol):
+    """Answers questions, in order; `keep` may be given each batch as it is answered."""
+
+    def __call__(
+        self, questions: Sequence[Question], progress: Progress, keep: Keep | None = None
+    ) -> Sequence[Answer]: ...
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that answers. `count`: the tokens of a prompt, as it reads them (None: not told)."""
+
+    ask: Ask
+    count: Callable[[list[Message]], int] | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """What can be scored: its name on the scoreboard, what is known of it, the answers that it gave, and how to open it."""
+
+    name: str
+    kind: str  # run, folder, gguf, export or address
+    digest: str
+    kept: Answers
+    open: Callable[[Sequence[Question]], AbstractContextManager[Opened]]  # with room for these questions
+    parameters: int = 0  # 0: not known
+    tuned: bool = False
+
+
+def find_model(folder: Path, plugin: Domain, model: str) -> Model:
+    """The model of a name, a path or an address (see KINDS); FactoryError for what is none."""
     if model.startswith(("http://", "https://")):
-        return _address(runs, model)
+        return _address(folder.parent, model)
     if model.endswith(".gguf") or (Path(model) / "export.json").exists():
-        base, adapters = gguf_files(model)
-        stop = read_json(folder / "sft" / "base.json")["stop"]
+        return _gguf(folder, plugin, model)
+    return _transformers(folder, plugin, model)
 
-        def by_llama(questions: Sequence[Question], progress: Progress) -> Sequence[Answer]:
-            with open_llama(base, adapters, context=room_for(questions)) as llama:
-                return llama.answer(questions, stop=stop, no_repeat_ngram=evaluate.no_repeat_ngram, progress=progress)
 
-        mark = digest([sha256(file) for file in (base, *adapters)])
-        rules = {"stop": stop, "no_repeat_ngram": evaluate.no_repeat_ngram}
-        return Path(model).stem, Answers(runs / FILE, mark, **rules), by_llama
+def _gguf(folder: Path, plugin: Domain, model: str) -> Model:
+    base, adapters = gguf_files(model)
+    rules = {
+        "stop": read_json(folder / "sft" / "base.json")["stop"],
+        "no_repeat_ngram": plugin.config.evaluate.no_repeat_ngram,
+    }
+    mark = digest([sha256(file) for file in (base, *adapters)])
+
+    @contextmanager
+    def by_llama(questions: Sequence[Question]) -> Iterator[Opened]:
+        with open_llama(base, adapters, context=room_for(questions)) as llama:
+            yield Opened(
+                lambda asked, progress, keep=None: llama.answer(asked, **rules, progress=progress),
+                lambda messages: len(llama.tokenize(llama.render(messages), special=True)),
+            )
+
+    path = Path(model).expanduser()
+    note = next((place for place in (path / "export.json", path.parent / "export.json") if place.exists()), None)
+    tuned = bool(adapters) or (note is not None and read_json(note).get("model") != "base")
+    kind, kept = "export" if note else "gguf", Answers(folder.parent / FILE, mark, **rules)
+    return Model(path.stem, kind, mark, kept, by_llama, gguf_parameters(base), tuned)
+
+
+def _transformers(folder: Path, plugin: Domain, model: str) -> Model:
     own, _, stage = model.rpartition(":")
-    weights, adapter, quantization, ends = _transformers(folder, plugin, own, stage)
+    weights, adapter, quantization, ends = _weights(folder, plugin, own, stage)
+    evaluate = plugin.config.evaluate
+    kept = answers_of_weights(folder.parent, weights, adapter, quantization, ends, evaluate.no_repeat_ngram)
 
-    kept = answers_of_weights(runs, weights, adapter, quantization, ends, evaluate.no_repeat_ngram)
-
-    def by_torch(questions: Sequence[Question], progress: Progress) -> Sequence[Answer]:
+    @contextmanager
+    def by_torch(_: Sequence[Question]) -> Iterator[Opened]:
         loaded, tokenizer = load_answering(weights, quantization, adapter)
-        return answer(
-            loaded,
-            tokenizer,
-            questions,
-            batch=evaluate.batch,
-            stop=ends,
-            no_repeat_ngram=evaluate.no_repeat_ngram,
-            progress=progress,
-            keep=kept.keep,  # batch by batch: a killed evaluation goes on
+        rules: dict[str, Any] = {"stop": ends, "no_repeat_ngram": evaluate.no_repeat_ngram, "batch": evaluate.batch}
+
+        yield Opened(
+            lambda asked, progress, keep=None: answer(loaded, tokenizer, asked, **rules, progress=progress, keep=keep),
+            lambda messages: len(tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]),
         )
 
-    return model if own or stage in MODELS else Path(model).name, kept, by_torch
+    name = model if own or stage in MODELS else Path(model).name
+    kind = "run" if stage in MODELS else "folder"
+    mark = weights_digest(weights, adapter)
+    return Model(name, kind, mark, kept, by_torch, weights_parameters(weights), adapter is not None)
 
 
-def _transformers(folder: Path, plugin: Domain, run: str, stage: str) -> tuple[Path, Path | None, str, list[str]]:
+def _weights(folder: Path, plugin: Domain, run: str, stage: str) -> tuple[Path, Path | None, str, list[str]]:
     """Weights, adapter, quantization and stop words of a run's model, or of a folder in transformers' layout."""
     if stage in MODELS:
         of = open_run(folder.parent.name, run) if run else folder
@@ -114,23 +173,27 @@ def _transformers(folder: Path, plugin: Domain, run: str, stage: str) -> tuple[P
     raise FactoryError(f"'{stage}' is no model that can be scored.", f"It may be: {KINDS}.")
 
 
-def _address(runs: Path, model: str) -> tuple[str, Answers, Asker]:
+def _address(runs: Path, model: str) -> Model:
     address, _, named = model.partition("#")
     with open_teacher(address, named) as found:
         teacher = found  # an address has nothing to close
 
-    def by_address(questions: Sequence[Question], progress: Progress) -> Sequence[Answer]:
-        return [Answer(text) for text in answers_of(teacher, questions, progress)]
+    @contextmanager
+    def by_address(_: Sequence[Question]) -> Iterator[Opened]:
+        yield Opened(lambda asked, progress, keep=None: [Answer(text) for text in answers_of(teacher, asked, progress)])
 
-    return teacher.model, Answers(runs / FILE, digest(["address", address, teacher.model])), by_address
+    mark = digest(["address", address, teacher.model])
+    return Model(teacher.model, "address", mark, Answers(runs / FILE, mark), by_address)
 
 
-def published(plugin: Domain, path: Path) -> dict[str, Cells]:
+def published(plugin: Domain, path: Path, mark: str) -> list[Reference]:
     """Scores that others published for the same items: columns model, task (a name or an alias), score (of 100) and n.
 
-    The intervals are Wilson's, as of a rate. A mean is given where every task of the domain has a score.
+    The intervals are Wilson's, as of a rate. A mean is given where every task of the domain has a score. A column
+    `parameters` (7e9) tells a model's size and makes it a rung of the ladder.
     """
     found: dict[str, Cells] = defaultdict(dict)
+    sizes: dict[str, int] = {}
     names = {name: task.name for task in plugin.active() for name in (task.name, *task.aliases)}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -145,16 +208,17 @@ def published(plugin: Domain, path: Path) -> dict[str, Cells]:
         if (task := names.get(row["task"])) is None:
             continue
         try:
-            score, n = float(row["score"]), int(row["n"])
-            if not (0 <= score <= 100 and n > 0):
+            score, n, size = float(row["score"]), int(row["n"]), float(row.get("parameters") or 0)
+            if not (0 <= score <= 100 and n > 0 and 0 <= size < math.inf):
                 raise ValueError
         except (TypeError, ValueError):
             raise FactoryError(
-                f"{path}:{number}: score '{row['score']}' or n '{row['n']}' is no figure.",
-                "A score is 0 to 100, n a count.",
+                f"{path}:{number}: score '{row['score']}', n '{row['n']}' or parameters '{row.get('parameters') or ''}' is no figure.",
+                "A score is 0 to 100, n and parameters are counts.",
             ) from None
         low, high = wilson(score / 100 * n, n)
         found[row["model"]][task] = {"score": score, "low": round(100 * low, 2), "high": round(100 * high, 2), "n": n}
+        sizes[row["model"]] = int(size)
     if not found:
         raise FactoryError(
             f"{path} has no score of a task of '{plugin.config.name}'.", f"Its tasks: {', '.join(sorted(names))}."
@@ -162,7 +226,9 @@ def published(plugin: Domain, path: Path) -> dict[str, Cells]:
     for cells in found.values():
         if len(cells) == len(plugin.active()):
             cells["mean"] = _mean(cells)
-    return dict(found)
+    return [
+        Reference(name, "published", str(path), cells, mark, sha256(path), sizes[name]) for name, cells in found.items()
+    ]
 
 
 def _mean(cells: Cells) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from factory.config import Config
 from factory.domain import Domain
 from factory.errors import FactoryError
 from factory.files import digest, digest_tree, lock, read_json, sha256, write_json
-from factory.hardware import energy_joules, give_memory_back
+from factory.hardware import Ranks, energy_joules, give_memory_back
 
 PACKAGES = ("vertical-factory", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scikit-learn")
 SCRATCH = "checkpoints"  # a stage's unfinished work: never an output, removed once the manifest is written
@@ -58,6 +58,9 @@ class Context:
     say: Say = print
     evals: int = 1  # version of the eval set
     earlier: Path | None = None  # the run of the round before, where this one goes on from it
+    ranks: Ranks = field(
+        default_factory=Ranks
+    )  # the processes that share the training steps: they change no fingerprint
 
     @property
     def config(self) -> Config:
@@ -280,7 +283,12 @@ def package_versions() -> dict[str, str]:
 
 def code_parts(context: Context) -> dict[str, str]:
     """The domain's code as a fingerprint part: its tasks bound the answers, its scorers judge them."""
-    return {"code": digest([path.read_text(encoding="utf-8") for path in sorted(context.domain.folder.glob("*.py"))])}
+    return {"code": code_digest(context.domain)}
+
+
+def code_digest(domain: Domain) -> str:
+    """The digest of a domain's code."""
+    return digest([path.read_text(encoding="utf-8") for path in sorted(domain.folder.glob("*.py"))])
 
 
 def tree_parts(label: str, root: Path) -> dict[str, str]:

@@ -15,8 +15,9 @@ from factory.budgets import exports, fits, marks, picture
 from factory.errors import FactoryError
 from factory.export.measure import measure
 from factory.files import write_json
+from factory.pictures import ticks
 from factory.stage import run_stages
-from factory.stages.report import STAGE, ticks
+from factory.stages.report import STAGE
 
 
 def note(run: Path, name: str, mb: float, score: float, passed: bool = True, **more: Any) -> None:

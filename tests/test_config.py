@@ -60,6 +60,8 @@ def test_defaults_and_integers_for_floats() -> None:
         ("tasks = [1]", "'tasks' must be a list of texts", "config.md"),
         ("sft = 3", "'sft' must be a section", "[sft]"),
         ("[sft]\nepochs = -1", "sft.epochs = -1.0 is out of range", "1000"),
+        ("[sft]\ntask_epochs = {fact = 'x'}", "'sft.task_epochs.fact' must be float", "config.md"),
+        ("[sft]\ntask_epochs = {fact = -1}", "sft.task_epochs.fact = -1 is out of range", "1000"),
         ("[sft]\nepochs = nan", "sft.epochs = nan is out of range", "1000"),
         ("[curate]\nlanguage_share = 1.1", "curate.language_share = 1.1 is out of range", "Between 0 and 1"),
         ("[evaluate]\nmax_items = -1", "evaluate.max_items = -1 is out of range", "Between 0"),

@@ -16,10 +16,10 @@ from factory.models import catalog
 from factory.plan import GB, Plan, Work, memory_gb, plan_sft, require_fit, work_of
 from factory.records import Example
 from factory.sizing import Size, base_config, size_of
-from factory.training import passes
+from factory.training import passes, row_order, row_passes
 
 LAPTOP = Machine("a processor", 4, 16, False)
-WORK = Work([100] * 64, [20] * 64)
+WORK = Work([100] * 64, [20] * 64, ["fact"] * 64)
 
 
 def config(base: str, **sft: Any) -> Config:
@@ -108,7 +108,7 @@ def test_part_batches_keep_the_rows_of_a_step(batch: int) -> None:
 
 def test_rows_shorter_than_a_few_tokens_are_planned() -> None:
     laptop = other_machine("1gb-laptop")
-    made = plan_sft(config("smollm2-135m-instruct"), laptop, Work([3] * 8, [1] * 8), measure=False)
+    made = plan_sft(config("smollm2-135m-instruct"), laptop, Work([3] * 8, [1] * 8, ["fact"] * 8), measure=False)
     assert not made.fits and made.instead  # and other bases were tried at that length
 
 
@@ -182,3 +182,18 @@ def test_sizes_are_of_known_bases_only(tmp_path: Path) -> None:
 def test_passes_are_by_the_number_of_rows_where_nothing_is_said() -> None:
     assert [passes(0, rows) for rows in (5, 376, 700, 1198, 10**6)] == [4, 3, 2, 1, 1]
     assert passes(2.5, 10) == 2.5
+
+
+def test_a_task_may_be_seen_more_often_than_the_others() -> None:
+    made = config("smollm2-135m-instruct", epochs=1.0, task_epochs={"hard": 3, "easy": 0.5, "left": 0}).sft
+    tasks = ["hard"] * 12 + ["easy"] * 40 + ["plain"] * 20 + ["left"] * 4
+    order = row_order([10 + row % 7 for row in range(76)], 4, row_passes(made, tasks), seed=1)
+    seen = [order.count(row) for row in range(76)]
+    assert seen[:12] == [3] * 12 and seen[52:72] == [1] * 20 and seen[72:] == [0] * 4
+    assert set(seen[12:52]) == {0, 1} and 14 <= sum(seen[12:52]) <= 26, "half of them, drawn by chance"
+    batches = [order[start : start + 4] for start in range(0, len(order), 4)]
+    assert sum(len(set(rows)) == len(rows) for rows in batches) >= len(batches) - 1, "no row twice in one step"
+    assert row_order([5] * 9, 4, 2, seed=1) == row_order([5] * 9, 4, [2.0] * 9, seed=1)
+    assert sorted(row_order([5] * 8, 4, 2.5, seed=1)) == sorted(list(range(8)) * 2 + row_order([5] * 8, 4, 2.5, 1)[16:])
+    with pytest.raises(FactoryError, match=r"sft\.task_epochs leaves no row"):
+        row_passes(replace(made, task_epochs={"hard": 0}), ["hard"] * 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ from tiny import tiny_model
 from toys import Factory
 
 from factory import scoring
+from factory.build import run_domain
 from factory.errors import FactoryError
 from factory.export.engines import engine_line
 from factory.files import write_json
+from factory.models import weights_parameters
 from factory.predict import gguf_files
-from factory.records import EvalItem, write_records
-from factory.scoring import score_model
+from factory.records import EvalItem, eval_digest, write_records
+from factory.references import kept
+from factory.scoring import find_model, score_model
 
 
 @pytest.fixture
@@ -71,19 +75,96 @@ def test_a_gguf_is_scored_once(tmp_path: Path, run: Path, base: Path, monkeypatc
     prompt = [{"role": "user", "content": "What is mango?"}]
     items = [EvalItem(f"kind-{word}", "kind", prompt, [word], "choice") for word in ("fruit", "tool")]
     write_records(run / "ingest" / "eval.jsonl", items)
-    found = score_model("toy", "default", file, print)
-    assert found["base"]["mean"]["score"] == 50 and found["base"]["kind"]["n"] == 2
+    [found] = score_model("toy", "default", file, print)
+    assert found.cells["mean"]["score"] == 50 and found.cells["kind"]["n"] == 2
+    assert sorted(found.scores["kind"]) == [0, 1] and (found.name, found.kind, found.tuned) == ("base", "gguf", False)
+    assert found.parameters == weights_parameters(base) > 10_000 and found.digest
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("nothing is to be answered twice")
 
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "open_llama", refuse)
-        assert score_model("toy", "default", file, print) == found
+        assert replace(score_model("toy", "default", file, print)[0], when=found.when) == found
         write_records(run / "ingest" / "eval.jsonl", [EvalItem("new", "say", prompt, ["x"], "exact")])
         with pytest.raises(AssertionError, match="answered twice"):
             score_model("toy", "default", file, print)
-    assert score_model("toy", "default", file, print)["base"]["say"]["n"] == 1
+    [again] = score_model("toy", "default", file, print)
+    assert again.cells["say"]["n"] == 1 and again.standard != found.standard
+
+
+def test_what_is_tuned_is_no_rung_of_the_ladder(tmp_path: Path, run: Path, base: Path) -> None:
+    prompt = [{"role": "user", "content": "What is mango?"}]
+    write_records(run / "ingest" / "eval.jsonl", [EvalItem("1", "kind", prompt, ["fruit"], "choice")])
+    tiny_gguf(base, tmp_path / "base.gguf")
+    adapter_gguf(base, run / "sft" / "adapter", tmp_path / "own.gguf")
+    export = run / "export" / "gguf-f16"
+    write_json(export / "export.json", {"file": "m.gguf", "model": "sft"})
+    tiny_gguf(base, export / "m.gguf")
+    plugin = run_domain("toy", "default")
+    tuned = {
+        model: find_model(run, plugin, model).tuned
+        for model in (
+            "base.gguf",
+            "base.gguf+own.gguf",
+            str(export),
+            str(export / "m.gguf"),
+            str(base),
+            "default:sft",
+            "default:base",
+        )
+    }
+    assert list(tuned.values()) == [False, True, True, True, False, True, False], tuned
+
+
+def test_references_are_kept_shown_and_forgotten(
+    tmp_path: Path, run: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    factory = Factory(monkeypatch, capsys)
+    prompt = [{"role": "user", "content": "What is mango?"}]
+    items = [EvalItem(f"kind-{word}", "kind", prompt, [word], "choice") for word in ("fruit", "tool")]
+    write_records(run / "ingest" / "eval.jsonl", items)
+    cell = {"kind": {"score": 50.0, "low": 9.5, "high": 90.5, "n": 2}}
+    scores = {
+        "items": 2,
+        "eval_digest": eval_digest(items),
+        "differences": [],
+        "gates": [],
+        "tasks": {"kind": {}},
+        "best": "sft",
+    }
+    models = {name: cell | {"mean": cell["kind"]} for name in ("base", "sft")}
+    write_json(run / "evaluate" / "scores.json", scores | {"models": models})
+    monkeypatch.setattr("factory.build.build_run", lambda order, say: run)
+    tiny_gguf(base, tmp_path / "rival.gguf")
+    (tmp_path / "told.csv").write_text("model,task,score,n,parameters\nGPT-4,k-1,60,50,\nseven,kind,40,50,7e9\n")
+    shown = factory("eval", "toy", "--model", "rival.gguf", "--model", "told.csv", "--model", "sft")
+    assert shown.code == 0 and "sft is on the scoreboard" in shown.out, shown.err
+    assert all(text in shown.out for text in ("References", "rival", "GPT-4", "7,000M"))
+    found = {one.name: one for one in kept(run)}
+    assert list(found) == ["rival", "GPT-4", "seven"] and found["GPT-4"].scores == {} and found["GPT-4"].parameters == 0
+    assert found["GPT-4"].kind == "published" and found["GPT-4"].cells["kind"]["score"] == 60
+    tiny_gguf(tiny_model(tmp_path / "wider", hidden_size=64, intermediate_size=64), tmp_path / "rival.gguf")
+    assert "rival: another model had this name before" in factory("eval", "toy", "--model", "rival.gguf").out
+    ended = factory("eval", "toy", "--forget", "rivl")
+    assert ended.code == 1 and "no reference 'rivl'" in ended.err and "'rival'" in ended.err
+    gone = factory("eval", "toy", "--forget", "rival", "--forget", "seven")
+    assert gone.code == 0 and "GPT-4" in gone.out and "rival" not in gone.out
+    write_json(run / "evaluate" / "scores.json", scores | {"models": models, "eval_digest": "another"})
+    stale = factory("report", "toy").out
+    assert "References" not in stale and "stale   GPT-4" in stale and "told.csv" in stale
+
+
+def test_published_scores_that_are_no_figures_are_named(tmp_path: Path, run: Path) -> None:
+    write_records(run / "ingest" / "eval.jsonl", [EvalItem("1", "kind", [], ["fruit"], "choice")])
+    for row, said in (
+        ("m,kind,60,50,many", "parameters 'many'"),
+        ("m,kind,160,50,", "score '160'"),
+        ("m,kind,60,0,", "n '0'"),
+    ):
+        (tmp_path / "told.csv").write_text(f"model,task,score,n,parameters\n{row}\n")
+        with pytest.raises(FactoryError, match=f"told.csv:2: .*{said}"):
+            score_model("toy", "default", "told.csv", print)
 
 
 def test_a_plan_names_the_engine_that_is_faster_here(tmp_path: Path, run: Path, base: Path) -> None:

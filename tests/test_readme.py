@@ -40,3 +40,10 @@ def test_the_pages_of_both_languages_show_the_same_tables() -> None:
 
 def _tables(path: Path) -> list[str]:
     return re.findall(r"<!-- table: ([\w-]+) -->", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda path: path.name)
+def test_what_a_page_links_to_is_there(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    missing = [link for link in links if ":" not in link and not (path.parent / link).exists()]
+    assert not missing

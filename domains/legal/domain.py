@@ -80,7 +80,7 @@ class Legal(Domain):
                 yield self.make_example(self.task("articles"), passage, case, articles)
 
     def _of_article(self, passage: Passage, wanted: Set[str]) -> Iterator[Example]:
-        """An article of a statute to recite; one of the Criminal Law defines charges, and is where each of them stands."""
+        """An article of a statute to recite; one of the Criminal Law defines charges."""
         law = re.sub(r"\(.*?\)", "", passage.title)
         article = passage.meta["article"]
         if "recital" in wanted and self.option("recite"):
@@ -91,10 +91,6 @@ class Legal(Domain):
         if "charge" in wanted:
             for number, (definition, names) in enumerate(rules.offences(passage.text, charges)):
                 yield self.make_example(self.task("charge"), passage, definition, names, number)
-        if "articles" in wanted:
-            for number, charge in enumerate(charges):
-                answer = rules.article_number(article).partition("之")[0]
-                yield self.make_example(self.task("articles"), passage, f"罪名:{charge}。", answer, number)
 
     def eval_items(self, passages: Sequence[Passage], source: Path | None) -> Iterable[EvalItem]:
         if source is None:
@@ -106,7 +102,8 @@ class Legal(Domain):
                 yield self.make_item(task, passage, passage.text, answer)
 
     def clean(self, task: Task, text: str) -> str:
-        return rules.shorten(task.name, text, int(self.option("cut")))
+        text = rules.shorten(task.name, text, int(self.option("cut")))
+        return rules.with_statute(text, _places(self.folder)) if task.name == "articles" else text
 
     def scorers(self) -> Mapping[str, Scorer]:
         return {
@@ -123,6 +120,16 @@ def _charges(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for article, charge in rows:
         found.setdefault(article, []).append(charge)
+    return found
+
+
+@cache
+def _places(folder: Path) -> dict[str, list[str]]:
+    """The articles of each charge, by number: 盗窃: 264, 265; 资助恐怖活动 (120之一): 120."""
+    found: dict[str, list[str]] = {}
+    for article, charges in _charges(folder).items():
+        for charge in charges:
+            found.setdefault(charge, []).append(article.partition("之")[0])
     return found
 
 

@@ -8,9 +8,18 @@ from typing import Any
 from factory.files import read_json
 from factory.hardware import inspect_machine
 from factory.models import add_adapter, load_base, quiet_libraries
+from factory.ranks import evened, rank, train_together
 from factory.records import Preference, read_records
 from factory.stage import Context, Stage
-from factory.training import fit, lora_weights, project_labelled_positions_only, row_order, save_adapter, trainer_config
+from factory.training import (
+    fit,
+    lora_weights,
+    project_labelled_positions_only,
+    require_rows,
+    row_order,
+    save_adapter,
+    trainer_config,
+)
 
 LEAST_OF_EXPERTS = 8  # pairs that are trained on where an expert's is among them: two steps
 
@@ -26,6 +35,15 @@ def run(context: Context) -> dict[str, Any]:
             f"left out: {len(pairs)} pairs, fewer than {least} (prefer.min_pairs = {context.config.prefer.min_pairs})"
         )
         return {"note": reason, "skipped": reason}
+    lengths = [sum(len(message["content"]) for message in pair.prompt) for pair in pairs]
+    order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
+    told = train_together(train, context, order=order)
+    note = f"{told['steps']} steps on {len(pairs)} pairs, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f}"
+    return {"note": note, "pairs": len(pairs), "dtype": inspect_machine().dtype, **told}
+
+
+def train(context: Context, order: list[int]) -> dict[str, Any]:
+    """The training itself, in the build's own process or in a rank: the pairs in `order`."""
     machine = inspect_machine()
     quiet_libraries()
 
@@ -33,17 +51,18 @@ def run(context: Context) -> dict[str, Any]:
     from datasets import Dataset, disable_progress_bars
     from trl import DPOConfig, DPOTrainer
 
+    settings = context.config.dpo
     disable_progress_bars()
     project_labelled_positions_only()
     base = read_json(context.input("sft") / "base.json")
     model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization, machine)
     model = add_adapter(model, context.input("sft") / "adapter", trainable=True)
-    lengths = [sum(len(message["content"]) for message in pair.prompt) for pair in pairs]
-    order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
+    pairs = read_records(context.input("prefer") / "pairs.jsonl", Preference)
     fields = ("prompt", "chosen", "rejected")
     rows = Dataset.from_list([{field: getattr(pairs[row], field) for field in fields} for row in order])
+    share = settings.batch // context.ranks.world
     at_once = (
-        settings.batch if machine.gpu else 1
+        share if machine.gpu else 1
     )  # TRL projects every position of both answers: a pair at a time halves the memory
     config = trainer_config(
         DPOConfig,
@@ -52,15 +71,23 @@ def run(context: Context) -> dict[str, Any]:
         machine,
         beta=settings.beta,
         per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=settings.batch // at_once,
+        gradient_accumulation_steps=share // at_once,
     )
     torch.manual_seed(context.config.seed)
     trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+    require_rows(trainer, len(order), context)
+    trainer.train_dataset = evened(
+        trainer.train_dataset,
+        config.per_device_train_batch_size,
+        lambda row: row | {"rejected_ids": row["chosen_ids"]},  # no preference: its gradient is nothing
+    )
     before = lora_weights(trainer.model)
     told = fit(trainer, context)
     save_adapter(trainer, tokenizer, context, before)
-    note = f"{told['steps']} steps on {len(pairs)} pairs, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f}"
-    return {"note": note, "pairs": len(pairs), "dtype": machine.dtype, **told}
+    return told
 
 
 STAGE = Stage("dpo", run, reads=("sft", "prefer"), settings=("dpo", "prefer.min_pairs"))
+
+if __name__ == "__main__":
+    rank(train)

@@ -9,7 +9,7 @@ from typing import Any
 from factory.domain import FREE, Domain
 from factory.errors import FactoryError
 from factory.files import digest
-from factory.records import Document, EvalItem, Passage, write_records
+from factory.records import Document, EvalItem, Passage, eval_digest, write_records
 from factory.stage import Context, Stage, code_parts, tree_parts
 from factory.versions import marks, promoted
 
@@ -42,7 +42,7 @@ def run(context: Context) -> dict[str, Any]:
         "eval_items": dict(sorted(Counter(item.task for item in items).items())),
         "review": _review(items),
         "eval_version": context.evals,
-        "eval_digest": digest([[item.id, item.prompt, item.references, item.scorer] for item in items]),
+        "eval_digest": eval_digest(items),
         "licenses": sorted({document.license for document in documents if document.license}),
     }
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from factory.config import Sft
 from factory.files import write_json
 from factory.hardware import inspect_machine
 from factory.models import add_adapter, base_folder, find_base, load_base, quiet_libraries
 from factory.plan import plan_sft, require_fit, work_of
+from factory.ranks import evened, is_first, rank, train_together
 from factory.records import Example, read_records
 from factory.rounds import adapter_mark, as_often, best_adapter, check_base
+from factory.selection import in_turn
 from factory.stage import Context, Stage
 from factory.training import (
+    LEAST_DEV,
+    MOST_DEV,
+    dev_settings,
     fit,
     lora_weights,
-    passes,
     project_labelled_positions_only,
+    require_rows,
     row_order,
+    row_passes,
     save_adapter,
     trainer_config,
 )
+from factory.trial import moved, rehearse
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -27,10 +37,8 @@ def run(context: Context) -> dict[str, Any]:
     if context.earlier:
         check_base(context)
     quiet_libraries()
-    machine = inspect_machine()
-    examples = read_records(context.input("curate") / "train.jsonl", Example)
-    if context.earlier:
-        examples = as_often(context, examples)
+    machine = inspect_machine().shared_by(context.ranks)
+    examples = _examples(context)
     work = work_of(context.config.base, examples, context.config.language)
     if work.estimated:  # say what does not fit before it is fetched
         require_fit(plan_sft(context.config, machine, work, measure=False))
@@ -40,64 +48,129 @@ def run(context: Context) -> dict[str, Any]:
     for line in plan.lines():
         context.say(f"    {line}")
 
-    import torch
-    from datasets import Dataset, disable_progress_bars
-    from peft import LoraConfig
-    from trl import SFTConfig, SFTTrainer
-
-    disable_progress_bars()
-    project_labelled_positions_only()
-    model, tokenizer = load_base(folder, settings.quantization, machine)
-    if context.earlier:
-        model = add_adapter(model, best_adapter(context.earlier), trainable=True)
-    epochs = passes(settings.epochs, len(examples))
-    order = row_order(work.lengths, settings.batch, epochs, context.config.seed)
-    rows = Dataset.from_list(
-        [{"prompt": examples[row].prompt, "completion": examples[row].completion} for row in order]
-    )
-    lora = (
-        None
-        if context.earlier
-        else LoraConfig(
-            r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-    )
-    config = trainer_config(
-        SFTConfig,
-        settings,
+    order = row_order(work.lengths, settings.batch, row_passes(settings, work.tasks), context.config.seed)
+    told = train_together(
+        train,
         context,
-        machine,
-        per_device_train_batch_size=plan.batch,
-        gradient_accumulation_steps=plan.accumulation,
-        gradient_checkpointing=plan.checkpointing,
+        folder=str(folder),
+        order=order,
+        batch=plan.batch,
+        accumulation=plan.accumulation,
+        checkpointing=plan.checkpointing,
     )
-    torch.manual_seed(context.config.seed)
-    trainer = SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=lora)
-    before = lora_weights(trainer.model)
-    told = fit(trainer, context)
-    save_adapter(trainer, tokenizer, context, before)
     base = find_base(context.config.base)
     write_json(
         context.out / "base.json",
         {"name": context.config.base, "path": str(folder), "license": base.license, "stop": base.stop},
     )
-    note = (
-        f"{told['steps']} steps, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f} (mean of the last readings)"
-    )
+    ended = f" of {told['planned_steps']}: early stop" if told["steps"] < told["planned_steps"] else ""
+    note = f"{told['steps']} steps{ended}, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f} (mean of the last 25 steps)"
+    if "best_step" in told:
+        note += (
+            f"; handed on: the adapter of step {told['best_step']}, with the lowest dev loss ({told['dev_loss']:.2f})"
+        )
     return {
         "note": note,
         "base": context.config.base,
         "quantization": plan.quantization,
         "dtype": machine.dtype,
-        "epochs": epochs,
+        "epochs": round(len(order) / len(examples), 4),
         "cut_rows": sum(length > settings.max_length for length in work.lengths),
         "plan": {"memory_gb": plan.memory_gb, "minutes": plan.minutes, "batch": plan.batch},
         **told,
     }
+
+
+def train(
+    context: Context, folder: str, order: list[int], batch: int, accumulation: int, checkpointing: bool
+) -> dict[str, Any]:
+    """The training itself, in the build's own process or in a rank: base in `folder`, the curated rows in `order`."""
+    import torch
+    from datasets import disable_progress_bars
+    from transformers import EarlyStoppingCallback
+    from trl import SFTConfig, SFTTrainer
+
+    settings, machine = context.config.sft, inspect_machine()
+    disable_progress_bars()
+    project_labelled_positions_only()
+    model, tokenizer = load_base(Path(folder), settings.quantization, machine)
+    if context.earlier:
+        model = add_adapter(model, best_adapter(context.earlier), trainable=True)
+    examples, dev = _examples(context), _dev(context)
+    config = trainer_config(
+        SFTConfig,
+        settings,
+        context,
+        machine,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulation,
+        gradient_checkpointing=checkpointing,
+        **dev_settings(settings, len(dev)),
+    )
+    torch.manual_seed(context.config.seed)
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=_rows([examples[row] for row in order]),
+        eval_dataset=_rows(dev) if dev else None,
+        processing_class=tokenizer,
+        peft_config=None if context.earlier else _lora(settings),
+        callbacks=[EarlyStoppingCallback(settings.early_stop)] if dev and config.eval_strategy != "no" else [],
+    )
+    require_rows(trainer, len(order), context)
+    before = lora_weights(trainer.model)
+    trial = rehearse(trainer, context)
+    trainer.train_dataset = evened(
+        trainer.train_dataset,
+        config.per_device_train_batch_size,
+        lambda row: row | {"labels": [-100] * len(row["labels"])},
+    )
+    told = fit(trainer, context)
+    save_adapter(trainer, tokenizer, context, before)
+    if not is_first():
+        return {}
+    stop = find_base(context.config.base).stop
+    proof = moved(trainer.model, tokenizer, in_turn(examples, 8), context, stop)
+    return {"trial": trial, "proof": proof, **told}
+
+
+def _rows(examples: Sequence[Example]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list([{"prompt": row.prompt, "completion": row.completion} for row in examples])
+
+
+def _lora(settings: Sft) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _examples(context: Context) -> list[Example]:
+    examples = read_records(context.input("curate") / "train.jsonl", Example)
+    return as_often(context, examples) if context.earlier else examples
+
+
+def _dev(context: Context) -> list[Example]:
+    """The kept-back rows whose loss is read while training goes on, near lengths together; none where it is off.
+
+    In a round none: its rows are new, and the lowest loss of the earlier ones would be that of its first step.
+    """
+    if context.earlier or not context.config.sft.early_stop:
+        return []
+    rows = in_turn(read_records(context.input("curate") / "dev.jsonl", Example), MOST_DEV)
+    lengths = work_of(context.config.base, rows, context.config.language).lengths
+    whole = [place for place, length in enumerate(lengths) if length <= context.config.sft.max_length]
+    if len(whole) < LEAST_DEV:
+        context.say(f"    early stop is off: {len(whole)} dev rows, fewer than {LEAST_DEV}")
+        return []
+    return [rows[place] for place in sorted(whole, key=lambda place: lengths[place])]
 
 
 def _watches(context: Context) -> dict[str, str]:
@@ -108,3 +181,6 @@ def _watches(context: Context) -> dict[str, str]:
 
 
 STAGE = Stage("sft", run, reads=("curate",), settings=("base", "sft"), watches=_watches)
+
+if __name__ == "__main__":
+    rank(train)

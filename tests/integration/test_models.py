@@ -80,6 +80,7 @@ def context(base: Path, run_dir: Path, stage: str, quantization: str = "none") -
         for row in rows
     ]
     write_records(run_dir / "curate" / "train.jsonl", rows)
+    write_records(run_dir / "curate" / "dev.jsonl", [])
     write_records(run_dir / "prefer" / "pairs.jsonl", pairs)
     config = Config(
         "plain", "Plain", "en", str(base),

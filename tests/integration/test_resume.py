@@ -87,6 +87,7 @@ def test_killed_from_outside_after_a_checkpoint(whole: Path, fresh: Path, stage:
     text = factory(fresh, "build", "toy", "--until", stage)
     assert actions(text)[stage] == "resume"
     assert "going on from checkpoint-" in text
+    assert "trial:" not in text, "it had its trial"
     assert same_weights(fresh, whole, stage)
     log = [json.loads(line) for line in (fresh / RUN / stage / "log.jsonl").read_text().splitlines()]
     for count in ("step", "tokens", "seconds"):  # they go on from the checkpoint's, not from nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 from tags import Tags
 
 from factory.config import Config
-from factory.domain import Domain
-from factory.files import read_json, write_json
+from factory.costs import Measured
+from factory.domain import FREE, Domain, Task
+from factory.files import read_json, templates, write_json
+from factory.pictures import curve
 from factory.records import write_records
+from factory.references import Reference, keep, standard
 from factory.stage import Context, run_stages
-from factory.stages.report import ANSWERS, SENTENCES, STAGE, answers, curve, side, signed, tell, ticks
+from factory.stages.report import ANSWERS, STAGE, answers
 
 EVIL = "<script>alert(1)</script>"
 TASKS = {"charge": ("Charge", "罪名"), "article": ("Statute article", "法条"), "qa": ("Open questions", "开放问答")}
@@ -77,7 +81,7 @@ def make_run(run: Path, scores: dict[str, Any]) -> None:
         write_records(run / "evaluate" / "predictions" / f"{model}.jsonl", rows)
     dropped = {"near-duplicate": 14, "leak": 3, "too long": 2}
     rows = [
-        {"reason": reason, "task": "charge", "question": f"Q{i} {EVIL}", "answer": f"A{i}", "detail": "like row 7"}
+        {"reason": reason, "task": "charge", "question": f"Q{i} {EVIL}", "answer": f"A{i}", "detail": "of row 7"}
         for reason, count in dropped.items() for i in range(count)
     ]  # fmt: skip
     write_records(run / "curate" / "dropped.jsonl", rows)
@@ -96,9 +100,16 @@ def make_run(run: Path, scores: dict[str, Any]) -> None:
     done(run / "dpo", {"steps": 60, "tokens": 5000, "seconds": 40.0})
 
 
-def context(run: Path, language: str = "en", title: str = "Criminal law") -> Context:
-    config = Config("law", title, language, "gemma-3-270m", description=f"Charges & articles {EVIL}", seed=7)
-    return Context(Domain(config, run), run, "report", say=lambda text: None)
+class Law(Domain):
+    def tasks(self) -> list[Task]:
+        return [Task("charge", "Charge", "exact", choices=("theft", "robbery")), Task("qa", "Open questions", "exact")]
+
+
+def context(
+    run: Path, language: str = "en", title: str = "Criminal law", words: str = f"Charges & articles {EVIL}"
+) -> Context:
+    config = Config("law", title, language, "gemma-3-270m", description=words, seed=7)
+    return Context(Law(config, run), run, "report", say=lambda text: None)
 
 
 def build(run: Path, scores: dict[str, Any], **told: str) -> str:
@@ -124,12 +135,159 @@ def test_page_is_whole_and_nothing_becomes_markup(tmp_path: Path, language: str,
         assert text in page
 
 
+LATIN = re.compile(r"[A-Za-z][A-Za-z-]{2,}")
+KEPT = {  # names, not words
+    "SFT", "DPO", "n-gram", "SHA-", "Holm", "ROUGE-L", "arXiv", "torch", "Linux-", "Python", "gemma-", "GGUF", "GPT-", "rival", "factory", "eval",
+    "cost", "transformers", "float", "llama", "cpp", "prices", "toml", "domain", "price-per-hour", "model", "row", "prefer", "min", "pairs", "EPYC", "AMD", "GPU", "rival-", "rival-old", "theft", "gpt-", "o-mini", "mini", "nano", "turbo", "haiku", "gemini-", "flash-lite", "deepseek-chat", "claude-", "claude-sonnet-",
+}  # fmt: skip
+
+
+def shown(page: str) -> str:
+    """What the page says itself: no style, no text of questions and answers, no addresses."""
+    page = re.sub(
+        r'<style>.*?</style>|<(span|div|small) class="(?:text|inline|address).*?</\1>|<code>.*?</code>',
+        " ",
+        page,
+        flags=re.S,
+    )
+    return re.sub(r"<[^>]+>", " ", page)
+
+
+@pytest.mark.parametrize("dpo", [True, False])
+def test_a_chinese_page_is_chinese(tmp_path: Path, dpo: bool) -> None:
+    scores = make_scores("zh", dpo)
+    scores["tasks"][FREE.name] = {"title": FREE.title, "scorer": "rouge_l", "n": 60}
+    for cells in scores["models"].values():
+        cells[FREE.name] = cell(50)
+    gates = [
+        ("not below ngram", "+7.9 [+2.9, +12.9], margin 5"),
+        ("format", "170 of 180 answers are not empty and end by themselves, at least 90% must"),
+    ]
+    scores["gates"] += [{"name": name, "passed": True, "detail": detail} for name, detail in gates]
+    make_run(tmp_path, scores)
+    if not dpo:
+        done(tmp_path / "dpo", {"skipped": "left out: 3 pairs, fewer than 32 (prefer.min_pairs = 32)"})
+    told = context(tmp_path, "zh", "刑法", "罪名")
+    refer(told)
+    spend(told)
+    run_stages([STAGE], told)
+    whole = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "与 row 7 近似" in whole
+    page = shown(whole)
+    assert set(LATIN.findall(page)) <= KEPT
+    assert "自由提问" in page and "180 个回答中有 170 个不为空且自行结束，至少要 90%" in page and "，余量 5" in page
+
+
 def test_every_label_has_both_languages(tmp_path: Path) -> None:
-    page = build(tmp_path / "r1", make_scores("zh"), language="zh", title="刑法")
-    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.S)
-    assert not re.search(r"\b(Base|Specialist|Scores|Gates|Question|Handed|interval|points|step)\b", text)
-    for pair in SENTENCES.values():
-        assert sorted(re.findall(r"{\w+}", pair[0])) == sorted(re.findall(r"{\w+}", pair[1]))
+    words = (templates("report") / "words.jinja").read_text(encoding="utf-8")
+    pairs = re.findall(r'"(\w+)": \["((?:[^"\\]|\\.)*)", "((?:[^"\\]|\\.)*)"\]', words)
+    assert len(pairs) > 120
+    for key, english, chinese in pairs:
+        assert sorted(re.findall(r"{\w+}", english)) == sorted(re.findall(r"{\w+}", chinese)), key
+        assert not re.search(r"[\u4e00-\u9fff]", english), key
+
+
+def refer(told: Context) -> None:
+    """Three references beside the specialist: a larger one, published scores, and a stale one."""
+    mark = standard(told.domain, "ab" * 32)
+    rows = {task: [(number * 3) % 3 / 2 for number in range(30)] for task in TASKS}
+    means = {task: cell(70, 30) for task in TASKS} | {"mean": cell(70, 90)}
+    keep(told.run_dir, [
+        Reference("rival-1b", "gguf", "./rival-1b.gguf", means, mark, "d", 10**9, False, rows),
+        Reference("GPT-4", "published", "told.csv", {"charge": cell(60)}, mark),
+        Reference("rival-old", "folder", "./old", means, "another", "d", 10**8),
+    ])  # fmt: skip
+
+
+def spend(told: Context, price: float = 0.5, rival: str = "d") -> None:
+    mark = standard(told.domain, "ab" * 32)
+    machine = "AMD EPYC, 2 cores, 24 GB memory, no GPU"
+    row = Measured(
+        "d", mark, machine, "transformers, float32", 10, 900, 100, 20.0, 3.0, 2.0, None, "2026-01-01T00:00:00+0000"
+    )
+    best = read_json(told.run_dir / "evaluate" / "scores.json")["best"]
+    models = {
+        best: row,
+        "rival-1b": replace(row, seconds=200.0, digest=rival),
+        "sft-old": replace(row, standard="another"),
+    }
+    write_json(
+        told.run_dir / "costs.json",
+        {"price_per_hour": price, "models": {name: asdict(one) for name, one in models.items()}},
+    )
+
+
+def test_references_stand_in_the_table_and_the_pictures(tmp_path: Path) -> None:
+    run = tmp_path / "r1"
+    plain = build(run, make_scores())
+    assert 'id="references"' not in plain and "factory cost" in plain
+    told = context(run)
+    refer(told)
+    assert run_stages([STAGE], told)[0].reason == "changed: references"
+    page = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert Tags(page).open == [] and 'id="references"' in page
+    table = page[page.index('id="references"') : page.index("<h2>Differences")]
+    assert "rival-1b" in table and "GPT-4" in table and "published" in table and "rival-old" not in table
+    assert "Not shown, as scored on other items or by other code: rival-old" in page
+    assert page.count("m-reference") - plain.count("m-reference") == 2 * 1 + len(TASKS), (
+        "both sheets' means and each task"
+    )
+    assert page.count('class="p-reference"') == 1 and "there are 2 (factory eval --model)" in page, (
+        "too few sizes for density"
+    )
+    assert "than rival-1b (" in page
+
+
+def test_a_ladder_of_three_gives_a_density(tmp_path: Path) -> None:
+    make_run(tmp_path, make_scores())
+    told = context(tmp_path)
+    mark = standard(told.domain, "ab" * 32)
+    keep(tmp_path, [Reference("t", "gguf", "t", {"mean": cell(90.0)}, mark, "t", 10**8, tuned=True)])
+    ladder = {"b": (10**9, 53.0), "c": (10**10, 75.0)}
+    keep(
+        tmp_path,
+        [
+            Reference(name, "gguf", name, {"mean": cell(score)}, mark, name, size)
+            for name, (size, score) in ladder.items()
+        ],
+    )
+    run_stages([STAGE], told)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert (
+        "An untuned model would need about" in page
+        and "stroke-dasharray" in page
+        and page.count('class="p-reference"') == 3
+    )
+
+
+def test_costs_stand_beside_hosted_prices(tmp_path: Path) -> None:
+    run = tmp_path / "r1"
+    build(run, make_scores())
+    told = context(run)
+    refer(told)
+    spend(told)
+    run_stages([STAGE], told)
+    page = (run / "report" / "report.html").read_text(encoding="utf-8")
+    section = page[page.index("<h2>Cost") : page.index("<h2>Failures")]
+    assert "this machine does not tell" in section and "sft-old" not in section and "2024-07-18" in section
+    assert "it gives 1,800 answers an hour" in section and section.count("never") >= 3
+    assert "<td>0.28</td>" in section, "0.5 dollars an hour over 1,800 answers, for a thousand"
+    assert section.count('class="p-') == 2 and 'class="p-best"' in section, "GPT-4 has no mean"
+    assert "A thousand cost $0.28 on this machine" in page
+    spend(told, price=0.0, rival="of another file")
+    run_stages([STAGE], told)
+    again = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert "is not known: factory cost --price-per-hour" in again and "An answer takes 3 s on this machine." in again
+    measured = again[again.index("<h2>Cost") : again.index("<h3>Hosted")]
+    assert "rival-1b" not in measured and "rival-1b" in section, "measured before the file was replaced"
+
+
+def test_failures_and_confusions_are_shown(tmp_path: Path) -> None:
+    page = build(tmp_path / "r1", make_scores())
+    section = page[page.index("<h2>Failures") : page.index("<h2>Training")]
+    assert "No answer" in section and "Another label" in section and "Which label for which" in section
+    assert section.count('class="confusion"') == 1, "of the task with labels alone"
+    assert page.index("What goes wrong") < page.index('id="detail"') < page.index("<h2>Failures")
 
 
 def judged(why: str = "", n: int = 40, kappa: bool = True) -> dict[str, Any]:
@@ -186,61 +344,6 @@ def test_summary_and_json_agree(tmp_path: Path) -> None:
     assert summary["note"] == f"report: {tmp_path / 'r1' / 'report' / 'report.html'}"
 
 
-def test_verdict_says_better_and_which_adapter() -> None:
-    told = tell(make_scores(), {}, zh=False)
-    assert told["verdict"] == (
-        "The specialist is better than its base: on average +27.9 points (95% interval +22.9 to +32.9). "
-        "It is clearly above the n-gram baseline (+7.9) and the majority answer (+50.7)."
-    )
-    assert told["tone"] == "good"
-    assert told["facts"] == [
-        "DPO helped on the dev rows: SFT 67.5, SFT + DPO 69.9.",
-        "On the eval set DPO changed nothing clearly: +2.4 points (95% interval −2.6 to +7.4).",
-        "Handed on: the SFT + DPO adapter, chosen by its score on 60 dev rows kept back from training, "
-        "not on the eval set.",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("better", "words", "tone"), [(3.0, "is not shown to be better", "bad"), (-9.0, "is worse than its base", "bad")]
-)
-def test_verdict_is_honest_when_not_better(better: float, words: str, tone: str) -> None:
-    told = tell(make_scores(better=better), {}, zh=False)
-    assert words in told["verdict"]
-    assert told["tone"] == tone and not told["passed"]
-    assert "Charge, Statute article, Open questions" in told["facts"][0]
-
-
-def test_a_cheap_baseline_that_is_not_beaten_is_named() -> None:
-    scores = make_scores()
-    for row in scores["differences"]:
-        if row["worse"] == "ngram":
-            row |= {"difference": -8.0, "low": -12.0, "high": -4.0}
-    told = tell(scores, {}, zh=True)
-    assert "明显低于：n-gram 基线（−8.0）" in told["verdict"]
-    assert told["tone"] == "mixed"
-
-
-def test_leak_is_said_first(tmp_path: Path) -> None:
-    page = build(tmp_path / "r1", make_scores() | {"leak_free": False})
-    assert "cannot be trusted" in page and 'class="verdict bad"' in page
-
-
-def test_no_dpo_gives_the_reason() -> None:
-    facts = tell(make_scores(dpo=False), {"skipped": "left out: only 3 pairs."}, zh=False)["facts"]
-    assert facts == ["DPO was left out: only 3 pairs.", "Handed on: the SFT adapter, the only one trained."]
-
-
-def test_dpo_that_did_not_help() -> None:
-    facts = tell(make_scores() | {"best": "sft"}, {}, zh=False)["facts"]
-    assert facts[0] == "DPO did not help on the dev rows: SFT 67.5, SFT + DPO 69.9."
-
-
-def test_no_dev_rows_means_no_choice() -> None:
-    facts = tell(make_scores() | {"best": "sft", "chosen_on": {}}, {}, zh=False)["facts"]
-    assert facts == ["Handed on: the SFT adapter; without dev rows there was nothing to choose on."]
-
-
 def test_answers_are_spread_over_tasks_and_do_not_depend_on_order(tmp_path: Path) -> None:
     scores = make_scores()
     make_run(tmp_path, scores)
@@ -259,23 +362,24 @@ def test_same_run_gives_the_same_page(tmp_path: Path) -> None:
     assert (tmp_path / "r1" / "report" / "report.html").read_text(encoding="utf-8") == first
 
 
-def test_curve_leaves_out_what_is_no_number_and_stays_on_the_axes() -> None:
-    rows: list[dict[str, Any]] = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}, {"step": 3}]
-    rows.append({"step": 4, "loss": 1.0})
-    found = curve(rows, "loss")
-    assert found and len(found["raw"]) == 2
-    assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in found["raw"])
-    assert curve(rows[2:3], "loss") is None and curve([{"step": 1, "loss": 0.0}], "loss")
-    many = curve([{"step": i, "loss": 1.0} for i in range(5000)], "loss")
-    assert many and len(many["raw"]) <= 400
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 60), (-0.3, 0.7), (0, 0), (0, 3.37), (0, 12345), (0, 1e-4)])
-def test_ticks_take_in_both_ends(low: float, high: float) -> None:
-    found = ticks(low, high)
-    assert found[0] <= low and found[-1] >= high and 3 <= len(found) <= 8
-
-
-def test_small_words() -> None:
-    assert [signed(value) for value in (1.25, -3.0, -0.01)] == ["+1.2", "−3.0", "0.0"]
-    assert side({"low": 0.0, "high": 2.0}) == "unclear" and side({"low": -2.0, "high": -1.0}) == "below"
+def test_the_dev_loss_stands_beside_the_curve_on_the_same_axes(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"step": n, "loss": 4.0 - n / 10} for n in range(1, 21)]
+    rows += [{"step": 10, "dev_loss": 3.0}, {"step": 20, "dev_loss": 5.0}, {"step": 15, "dev_loss": float("nan")}]
+    found = curve(rows, "loss", "dev_loss")
+    assert found and found["best"] == {"step": 10, "loss": 3.0} and found["y"][-1] >= 5.0
+    assert found["dev"] == [
+        pytest.approx((10 / found["x"][-1], 3.0 / found["y"][-1])),
+        pytest.approx((20 / found["x"][-1], 5.0 / found["y"][-1])),
+    ]
+    x, y = found["raw"][9]
+    assert (x, y) == pytest.approx((10 / found["x"][-1], 3.0 / found["y"][-1])), (
+        "loss and dev loss of 3 lie on one height"
+    )
+    plain = curve(rows[:20], "loss", "dev_loss")
+    assert plain and plain["dev"] == [] and plain["best"] is None
+    assert 'class="dev"' not in build(tmp_path / "r1", make_scores())
+    make_run(tmp_path / "r2", make_scores())
+    write_records(tmp_path / "r2" / "sft" / "log.jsonl", rows)
+    run_stages([STAGE], context(tmp_path / "r2"))
+    page = (tmp_path / "r2" / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="dev"') == 2 and "lowest 3.000 at step 10" in page

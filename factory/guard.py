@@ -1,0 +1,57 @@
+"""Looks at every loss of a training and ends it, with the likely cause, when it is no number or has exploded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from factory.errors import FactoryError
+
+WINDOW = 5  # readings whose mean is compared: one odd batch ends nothing
+TIMES, MORE = 2.0, 3.0  # an exploded loss is so many times the lowest so far, and so many nats above it
+
+
+class LossGuard:
+    """The losses of one training, in order; the first one is of the weights that it began with.
+
+    `known`: those before it was broken off; `dtype`: what it computes in; `rate`: its peak learning rate, set as `key`.
+    """
+
+    def __init__(self, stage: str, dtype: str, rate: float, key: str, known: Sequence[float] = ()) -> None:
+        self.stage, self.dtype, self.rate, self.key = stage, dtype, rate, key
+        self.losses = list(known)
+        self.lowest = min((self._mean(end) for end in range(1, len(self.losses) + 1)), default=math.inf)
+
+    def look(self, step: int, loss: float) -> None:
+        """Take in the loss of a step. Raises FactoryError when it is NaN or infinite, or the last WINDOW are far above the lowest."""
+        self.finite(step, loss)
+        self.losses.append(loss)
+        mean = self._mean(len(self.losses))
+        if mean > max(TIMES * self.lowest, self.lowest + MORE):
+            self._stop(f"the loss exploded, from {self.lowest:.1f} to {mean:.1f} by step {step}")
+        self.lowest = min(self.lowest, mean)
+
+    def finite(self, step: int, loss: float, name: str = "loss") -> None:
+        """FactoryError where `loss` is no number."""
+        if not math.isfinite(loss):
+            self._stop(f"the {name} became {loss} at step {step}")
+
+    def _stop(self, what: str) -> None:
+        if not self.losses:
+            raise FactoryError(
+                f"{self.stage}: {what}, before any weight changed: the base itself computes no number in {self.dtype}.",
+                "Try --set sft.quantization=none, or another base: factory models list",
+            )
+        if self.dtype == "float16":
+            raise FactoryError(
+                f"{self.stage}: {what}: float16 overflows above 65,504.", f"Leave fp16 out of [{self.stage}.trainer]."
+            )
+        raise FactoryError(
+            f"{self.stage}: {what}: the learning rate is too high ({self.rate:g}).",
+            f"Lower it: --set {self.key}={self.rate / 4:.2g}",
+        )
+
+    def _mean(self, end: int) -> float:
+        """The mean of the WINDOW readings before `end`; the first one alone until there are more."""
+        part = self.losses[end - WINDOW : end] if end > WINDOW else self.losses[:1]
+        return sum(part) / len(part)
