@@ -154,7 +154,7 @@ def _group(domain: str) -> str:
 def _write(made: Path, tasks: Sequence[Exported], facts: dict[str, Any], place: str) -> None:
     from jinja2 import Environment, StrictUndefined
 
-    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     group = _group(facts["domain"])
 
     def write(file: str, template: str, /, **values: Any) -> None:
