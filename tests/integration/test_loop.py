@@ -17,7 +17,7 @@ BUILT = ROOT / "runs" / "cooking"
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2700)
 def test_twenty_corrections_on_the_page_teach_reworded_questions_and_the_eval_set_does_not_fall(tmp_path: Path) -> None:
     """The specialist of `make quickstart`, as benchmarks/rounds.py puts twenty corrections to it through Chromium."""
     if not (BUILT / "default" / "app" / "manifest.json").exists():
