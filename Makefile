@@ -1,7 +1,7 @@
-# make setup | quickstart | test | lint | bench | bench-legal | bench-inference
+# make setup | quickstart | test | lint | bench | bench-legal | bench-inference | bench-train
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup quickstart test lint bench bench-legal bench-inference clean
+.PHONY: setup quickstart test lint bench bench-legal bench-inference bench-train clean
 
 setup: .venv/ready
 
@@ -35,6 +35,10 @@ bench-legal: setup
 # needs a built run: factory build cooking
 bench-inference: setup
 	$(BIN)/python benchmarks/inference.py
+
+# half an hour on an idle machine; LLAMAFACTORY=path of llamafactory-cli adds that side
+bench-train: setup
+	$(BIN)/python benchmarks/train.py $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
 
 clean:
 	rm -rf .venv build dist *.egg-info
