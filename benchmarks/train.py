@@ -115,6 +115,7 @@ def factory(place: Path, domain: str, run: str, *options: str) -> None:
         f"sft.{key}={value}"
         for key, value in (
             ("epochs", 1.0),
+            ("task_epochs", "{}"),
             ("learning_rate", 4e-4),
             ("max_length", LENGTH),
             ("trainer.logging_steps", 1),

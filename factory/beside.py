@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from factory.density import Density, Rung, density
 from factory.files import read_json
 from factory.models import catalog, weights_parameters
 from factory.pictures import scatter
-from factory.records import Prediction, read_records
+from factory.records import Prediction, read_records, scores_by_task
 from factory.references import Reference
 from factory.stage import Context
 from factory.statistics import Scores
@@ -80,10 +79,7 @@ def _row(one: Reference) -> Row:
 
 
 def _scores(path: Path) -> Scores:
-    found: dict[str, list[float]] = defaultdict(list)
-    for row in read_records(path, Prediction) if path.exists() else []:
-        found[row.task].append(row.score)
-    return found
+    return scores_by_task(read_records(path, Prediction)) if path.exists() else {}
 
 
 # Sizes

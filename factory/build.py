@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from factory import seeds
 from factory.domain import Domain, load_domain
 from factory.errors import FactoryError, suggest
 from factory.files import read_json, write_json
@@ -16,10 +17,10 @@ from factory.models import find_base
 from factory.pipeline import stages
 from factory.plan import Plan, plan_sft, work_of
 from factory.ranks import check_shares
-from factory.records import Example, read_records
 from factory.rounds import FEEDBACK, run_name
 from factory.stage import Context, Decision, Say, Stage, decide, run_stages
 from factory.trackers import require_tracker
+from factory.training import rows_to_learn
 from factory.versions import newest
 
 RUNS = Path("runs")
@@ -65,6 +66,35 @@ def build_run(order: Order, say: Say) -> Path:
     return context.run_dir
 
 
+def build_seeds(order: Order, count: int, say: Say) -> Path:
+    """Build a run, then train and score it from so many seeds, and keep the spread in it (factory.seeds); return its folder."""
+    if order.round > 1 or order.until or order.ranks.nodes > 1:
+        raise FactoryError(
+            "--seeds trains a whole first round several times, on one machine.",
+            "Leave out --round, --until and --nodes.",
+        )
+    run_dir = build_run(order, say)
+    _, context, notes = prepare(order)
+    runs = seeds.run_names(order.run, context.config.seed, count)
+    for seed, run in list(runs.items())[1:]:
+        say(f"\nSeed {seed}:")
+        settings = [*(notes["settings"] or []), f"seed={seed}"]
+        build_run(
+            replace(
+                order,
+                run=run,
+                settings=settings,
+                tasks=notes["tasks"],
+                source=notes["source"] or "sample",
+                until="evaluate",
+            ),
+            say,
+        )
+    seeds.keep(run_dir, runs)
+    refresh_report(order.domain, order.run, say)
+    return run_dir
+
+
 def refresh_report(domain: str, run: str, say: Say) -> None:
     """Make the report of a run anew where what it shows has changed; nothing before all that it reads is there."""
     chain, context, _ = prepare(Order(domain, run, until="report"))
@@ -99,7 +129,7 @@ def plan_training(
         if any(decision.action != "skip" for decision in decide(chain, context, [])):
             context = replace(context, run_dir=Path(scratch), say=say)
             run_stages(chain, context, [], lambda: None)
-        examples = read_records(context.run_dir / "curate" / "train.jsonl", Example)
+        examples = rows_to_learn(context.run_dir / "curate")
     work = work_of(config.base, examples, config.language)
     return plan_sft(config, where, work, measure=not machine, price_per_hour=price_per_hour)
 

@@ -102,6 +102,7 @@ def build(
     report_to: Annotated[
         str, typer.Option(help="Show training's curves while it runs: trackio or tensorboard, if installed.")
     ] = "",
+    seeds: Annotated[int, typer.Option(help="Train and score it from so many seeds, and show the spread.", min=1)] = 1,
     processes: Processes = 1,
     nodes: Annotated[int, typer.Option(help="Machines that train together: see docs/multi.md.", min=1)] = 1,
     meet: Annotated[str, typer.Option(help="HOST:PORT of this machine, where the other ones come to.")] = "",
@@ -121,9 +122,11 @@ def build(
 
       factory build cooking --round 2
 
+      factory build cooking --seeds 3
+
       factory build legal --processes 2
     """
-    from factory.build import Order, build_run, plan_run
+    from factory.build import Order, build_run, build_seeds, plan_run
     from factory.hardware import Ranks
 
     order = Order(
@@ -133,7 +136,7 @@ def build(
         for decision in plan_run(order):
             say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")
         return
-    folder = build_run(order, say)
+    folder = build_seeds(order, seeds, say) if seeds > 1 else build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:
         _show_scores(domain, folder)
         say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(folder.name))

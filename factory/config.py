@@ -52,6 +52,7 @@ class Curate:
     same_meaning: float = 0.0  # cosine from which like answers' questions mean the same, e.g. 0.93; 0: not compared
     keep: float = 1.0  # share of each task's training rows that is kept
     keep_by: str = "random"  # how: random, coverage (of meanings), difficulty (arXiv 2308.12032), or a mix of these two
+    general: float = 0.0  # general questions (factory/general) trained on beside each row, so that less is forgotten: 0.1: one for ten rows
     dev_share: float = 0.06  # share of the rows kept back to choose between the SFT and the DPO adapter
     dev_most: int = 60  # at most this many rows kept back
 
@@ -224,7 +225,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "synthesize.price_in": (0, 1e6), "synthesize.price_out": (0, 1e6),
     "curate.near_duplicate": (0.05, 1), "curate.language_share": (0, 1), "curate.dev_share": (0, 0.5),
     "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "curate.min_chars": (0, 1e6),
-    "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6), "curate.same_meaning": (0, 1), "curate.keep": (1e-6, 1),
+    "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6), "curate.same_meaning": (0, 1), "curate.keep": (1e-6, 1), "curate.general": (0, 10),
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
     "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
     "sft.early_stop": (0, 1e6), "sft.trial": (0, 1000),

@@ -34,6 +34,8 @@ def scores_of(folder: Path) -> dict[str, Any]:
 
 def print_scores(folder: Path, references: Sequence[Reference] = (), stale: Sequence[Reference] = ()) -> None:
     """The scoreboard: a row per task, a column per model, 95% intervals below the scores; then a row per reference."""
+    from factory import seeds
+
     result = scores_of(folder)
     wanted = ("base", *result.get("rounds", []), "sft", "dpo", "ngram", "majority")
     names = [name for name in wanted if name in result["models"]]
@@ -55,6 +57,13 @@ def print_scores(folder: Path, references: Sequence[Reference] = (), stale: Sequ
     if "detectable" in base:
         console.print(
             f"  {result['items']} items can show a gain over the base of {base['detectable']:.1f} points",
+            highlight=False,
+        )
+    if spread := seeds.kept(folder):
+        mean, many = spread["spread"]["mean"], len(spread["seeds"])
+        console.print(
+            f"  seeds   {many} trainings: {mean['score']:.1f}, standard deviation {mean['sd']:.1f}; over the base "
+            f"{mean['difference']:+.1f} \\[{mean['low']:+.1f}, {mean['high']:+.1f}] for another training on other items",
             highlight=False,
         )
     if review := result.get("review"):

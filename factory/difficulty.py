@@ -73,7 +73,12 @@ def measure(model: Any, tokenizer: Any, examples: Sequence[Example], max_length:
 
     Of a row longer than `max_length` tokens the question's beginning is cut, and the answer after half of them.
     """
-    model.eval()
+    asked, alone = parts_of(tokenizer, examples, max_length)
+    return list(zip(losses(model, asked), losses(model, alone), strict=True))
+
+
+def parts_of(tokenizer: Any, examples: Sequence[Example], max_length: int) -> tuple[list[Part], list[Part]]:
+    """Each example's answer after its question, and after none."""
     asked: list[Part] = []
     alone: list[Part] = []
     for row in examples:
@@ -86,11 +91,12 @@ def measure(model: Any, tokenizer: Any, examples: Sequence[Example], max_length:
         answer = whole[len(heads[0]) :][: max_length // 2] or whole[-1:]
         for head, part in zip(heads, (asked, alone), strict=True):
             part.append((head[-(max_length - len(answer)) :], answer))
-    return list(zip(losses(model, asked), losses(model, alone), strict=True))
+    return asked, alone
 
 
 def losses(model: Any, parts: Sequence[Part]) -> list[float]:
     """Mean loss a token of each part's answer after its head, in nats."""
+    model.eval()
     found = [0.0] * len(parts)
     for rows in _batches(parts):
         for number, loss in zip(rows, _losses(model, [parts[number] for number in rows]), strict=True):

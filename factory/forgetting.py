@@ -1,7 +1,8 @@
 """What a specialist forgot: general ability before and after, on a small frozen set of our own writing, in Chinese and English.
 
 `factory/general/LANGUAGE.jsonl`: reading, arithmetic, common sense, instructions, 20 each; every model is held to an item's four
-choices. `LANGUAGE.txt`: prose outside the shipped domains, for perplexity. None of it is ever trained on.
+choices. `LANGUAGE.txt`: prose outside the shipped domains, for perplexity. None of it is ever trained on: what `curate.general`
+mixes in, so that less is forgotten, are the other questions of `replay-LANGUAGE.jsonl`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import importlib.resources
 import json
 import math
+import random
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from factory.files import digest, read_json, write_json
 from factory.generate import Question, answer
 from factory.models import find_base, load_answering
 from factory.progress import Progress
+from factory.records import Example
 from factory.stage import Say
 from factory.statistics import Scores, compare, summarize
 
@@ -34,8 +37,7 @@ def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: 
     Returns models (score, low, high, n by language and kind), difference (specialist - base, in points, paired), perplexity by
     model and language, and the digest of the set.
     """
-    known = find_base(base["name"]).languages
-    languages = [language for language in LANGUAGES if not known or {language, "and many more"} & set(known)]
+    languages = _languages(base["name"])
     folder = Path(base["path"])
     mark = digest([weights_digest(folder, adapter), {language: _texts(language) for language in languages}])
     path = run_dir / "forgetting.json"
@@ -60,6 +62,20 @@ def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: 
     return made
 
 
+def general_rows(base: str, count: int, seed: int) -> list[Example]:
+    """So many general questions with their answers, at most those that there are, of the languages that the base knows; by chance."""
+    texts = [(_general(f"replay-{language}.jsonl"), language) for language in (_languages(base) if count else ())]
+    rows = [(json.loads(line), language) for text, language in texts for line in text.splitlines()]
+    random.Random(seed).shuffle(rows)
+    return [
+        Example(
+            row["id"], "general", [{"role": "user", "content": row["prompt"]}], [{"role": "assistant", "content": row["answer"]}],
+            {"kind": "general", "source": f"replay-{language}.jsonl"},
+        )
+        for row, language in rows[:count]
+    ]  # fmt: skip
+
+
 def told(found: dict[str, Any]) -> list[str]:
     """The result as lines for people."""
     row = found["difference"]["mean"]
@@ -80,9 +96,18 @@ def items(language: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in _texts(language)[0].splitlines()]
 
 
+def _languages(base: str) -> list[str]:
+    """Those of the general set that the base knows."""
+    known = find_base(base).languages
+    return [language for language in LANGUAGES if not known or {language, "and many more"} & set(known)]
+
+
 def _texts(language: str) -> tuple[str, str]:
-    folder = importlib.resources.files("factory") / "general"
-    return tuple((folder / f"{language}.{end}").read_text(encoding="utf-8") for end in ("jsonl", "txt"))  # type: ignore[return-value]
+    return _general(f"{language}.jsonl"), _general(f"{language}.txt")
+
+
+def _general(name: str) -> str:
+    return (importlib.resources.files("factory") / "general" / name).read_text(encoding="utf-8")
 
 
 def _answered(

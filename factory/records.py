@@ -140,6 +140,14 @@ def read_records(path: Path, kind: type[R]) -> list[R]:
     return [kind(**row) for _, row in read_rows(path)]
 
 
+def scores_by_task(predictions: Iterable[Prediction]) -> dict[str, list[float]]:
+    """The scores of answers (0 to 1), by task, in their order."""
+    found: dict[str, list[float]] = {}
+    for row in predictions:
+        found.setdefault(row.task, []).append(row.score)
+    return found
+
+
 def eval_digest(items: Sequence[EvalItem]) -> str:
     """The digest of an eval set: of what its items ask, what answers them, and how that is judged."""
     return digest([[item.id, item.prompt, item.references, item.scorer] for item in items])

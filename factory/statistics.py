@@ -2,7 +2,7 @@
 
 Intervals are of the expanded percentile bootstrap (Hesterberg 2015, doi 10.1080/00031305.2015.1089789): resamples within each
 task, their quantiles moved outwards as Student's t demands of few items; tasks of nothing but right and wrong have Wilson's
-(1927). Differences are paired where two models answered the same items, with p values of sign flips (Fisher 1935), and over
+(1927). Over several seeds the variances of items and of seeds are added (Welch 1947). Differences are paired where two models answered the same items, with p values of sign flips (Fisher 1935), and over
 several tasks by Holm (1979). How far two judges agree beyond chance is Cohen's kappa (1960, doi 10.1177/001316446002000104).
 """
 
@@ -46,6 +46,39 @@ def compare(better: Scores, worse: Scores, resamples: int, seed: int = 0) -> dic
         made[task] = {"difference": row["score"], **{key: row[key] for key in ("low", "high", "n")}}
         made[task] |= {"p": round(adjusted[task], 4), "detectable": round((Z + POWER) * error, 1)}
     return made
+
+
+def over_seeds(trained: Sequence[Scores], base: Scores) -> dict[str, dict[str, float]]:
+    """Several trainings that differ by their seed alone, on the same items, per task and of the mean, in points of 100.
+
+    Each row: score: the mean over the seeds; sd: the standard deviation between them; difference: that mean minus the base's,
+    with low and high of another training on other items (variances of items and of seeds added, t by Welch-Satterthwaite).
+    """
+    several = {task: np.asarray([scores[task] for scores in trained], dtype=np.float64) for task in base}
+    moved = {task: rows.mean(axis=0) - np.asarray(base[task], dtype=np.float64) for task, rows in several.items()}
+    made = {task: _over_seeds([rows], [moved[task]]) for task, rows in several.items()}
+    return made | {"mean": _over_seeds(list(several.values()), list(moved.values()))}
+
+
+def _over_seeds(several: list[Draws], moved: list[Draws]) -> dict[str, float]:
+    from scipy import stats
+
+    by_seed = np.mean([rows.mean(axis=1) for rows in several], axis=0)
+    sd = float(by_seed.std(ddof=1))
+    parts = [(rows.var(ddof=1) / len(rows) / len(moved) ** 2, len(rows) - 1) for rows in moved if len(rows) > 1]
+    parts.append((sd * sd / len(by_seed), len(by_seed) - 1))
+    total = float(sum(part for part, _ in parts))
+    freedom = total * total / sum(part * part / degrees for part, degrees in parts) if total else 1.0
+    half = float(stats.t.ppf(0.975, freedom)) * total**0.5
+    difference = float(np.mean([rows.mean() for rows in moved]))
+    row = {
+        "score": by_seed.mean(),
+        "sd": sd,
+        "difference": difference,
+        "low": difference - half,
+        "high": difference + half,
+    }
+    return {key: round(100 * float(value), 2) for key, value in row.items()}
 
 
 def wilson(right: float, n: int) -> tuple[float, float]:

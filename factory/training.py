@@ -19,7 +19,7 @@ from factory.guard import WINDOW, LossGuard
 from factory.hardware import Machine, peak_memory_gb
 from factory.progress import Progress
 from factory.ranks import is_first, over_ranks, whole
-from factory.records import read_rows
+from factory.records import Example, read_records, read_rows
 from factory.stage import SCRATCH, Context
 from factory.trackers import tracker
 
@@ -34,6 +34,12 @@ def project_labelled_positions_only() -> None:
 
     if hasattr(utils, "_use_triton"):
         utils._use_triton = lambda device: True
+
+
+def rows_to_learn(curate: Path) -> list[Example]:
+    """The rows that SFT learns: those of the domain, then the general ones that are mixed in (`curate.general`)."""
+    general = curate / "general.jsonl"
+    return read_records(curate / "train.jsonl", Example) + (read_records(general, Example) if general.exists() else [])
 
 
 SEEN, MOST_PASSES = 1100, 4  # rows that training sees where nothing is said: chosen on cooking's training recipes

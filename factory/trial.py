@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from factory.difficulty import measure
+from factory.difficulty import losses, parts_of
 from factory.errors import FactoryError
 from factory.files import read_json, write_json
 from factory.generate import Question, answer
@@ -32,7 +32,7 @@ FALL = (
     0.002  # the share by which the loss must fall: far above rounding, far below what a sound rate does in three steps
 )
 KNOWN = 0.1  # a loss this low is of rows that are known already: it need not fall
-SHORT = 16  # tokens of an answer that tell whether two differ
+SHORT = 8  # tokens of an answer that tell whether two differ
 
 
 def rehearse(trainer: Any, context: Context) -> dict[str, Any]:
@@ -170,11 +170,11 @@ def moved(
         for task in [context.domain.task(row.task)]
     ]
 
+    asked, _ = parts_of(tokenizer, examples, context.config.sft.max_length)
+
     def seen() -> tuple[float, list[str]]:
-        pairs = measure(model, tokenizer, examples, context.config.sft.max_length)
-        return sum(loss for loss, _ in pairs) / len(pairs), [
-            a.text for a in answer(model, tokenizer, questions, stop=stop)
-        ]
+        texts = [found.text for found in answer(model, tokenizer, questions, stop=stop)]
+        return sum(losses(model, asked)) / len(asked), texts
 
     loss, texts = seen()
     with model.disable_adapter():

@@ -50,6 +50,10 @@ SENTENCES = {
         "General ability, outside its domain: {by} against the base.",
         "领域之外的一般能力：较基座模型 {by}。",
     ),
+    "seeds": (
+        "Trained from {n} seeds it scores {scores} on the mean (standard deviation {sd}); with training's own chance counted in, it stands to its base at {by}.",
+        "用 {n} 个随机种子各训练一次，平均分为 {scores}（标准差 {sd}）；把训练本身的偶然也算进去，与基座模型之差为 {by}。",
+    ),
     "cost": (
         "An answer takes {seconds} s here. A thousand cost ${own} on this machine, always busy, at ${price} an hour; ${other} at {model}, by its price of {date}.",
         "在本机回答一题要 {seconds} 秒。机器按每小时 {price} 美元、始终在答题计，一千题 {own} 美元；{model} 按 {date} 的价格为 {other} 美元。",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tiny import tiny_model
 
 from factory import forgetting as module
 from factory.files import read_json
-from factory.forgetting import LANGUAGES, forgetting, items, told
+from factory.forgetting import LANGUAGES, forgetting, general_rows, items, told
 
 KINDS = ("reading", "arithmetic", "sense", "instruction")
 
@@ -83,3 +84,29 @@ def test_what_was_forgotten_is_measured_once(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(module, "load_answering", lambda *_: pytest.fail("it was measured before"))
     assert forgetting(run, base, "none", adapter, lambda text: None) == found
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_general_rows_are_whole_and_share_no_question_with_the_set(language: str) -> None:
+    text = (ROOT / f"factory/general/replay-{language}.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert Counter(row["kind"] for row in rows) == dict.fromkeys(KINDS, 40)
+    assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == 160
+    assert all(row["answer"].strip() for row in rows)
+    long = 12 if language == "zh" else 28
+    frozen = [item["prompt"].rpartition("Question:")[0] or item["prompt"] for item in items(language)]
+    runs = {text[start : start + long] for text in frozen for start in range(len(text) - long + 1)}
+    assert not [row["id"] for row in rows if any(run in row["prompt"] for run in runs)]
+    assert not {row["prompt"] for row in rows} & {item["prompt"] for item in items(language)}
+
+
+def test_general_rows_are_of_the_base_s_languages_and_the_same_every_time() -> None:
+    rows = general_rows("smollm2-135m-instruct", 50, 0)
+    assert rows == general_rows("smollm2-135m-instruct", 50, 0) and len(rows) == 50
+    assert {row.provenance["source"] for row in rows} == {"replay-en.jsonl"}
+    assert {row.provenance["source"] for row in general_rows("gemma-3-270m", 50, 0)} == {
+        "replay-en.jsonl",
+        "replay-zh.jsonl",
+    }
+    assert len(general_rows("smollm2-135m-instruct", 1000, 0)) == 160
+    assert general_rows("gemma-3-270m", 0, 0) == []

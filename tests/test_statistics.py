@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factory.statistics import compare, holm, summarize, wilson
+from factory.statistics import compare, holm, over_seeds, summarize, wilson
 
 
 def test_summary_counts_each_task_the_same() -> None:
@@ -88,3 +88,29 @@ def test_a_gain_of_the_detectable_size_is_found_four_times_of_five() -> None:
         for seed in range(200)
     )
     assert 135 <= shown <= 190
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.03), (3, 0.0), (5, 0.08)])
+def test_over_seeds_the_interval_holds_what_another_training_on_other_items_would_gain(
+    seeds: int, spread: float
+) -> None:
+    """True gain 20 points; every training is off by `spread`, every item and its answer by chance; of 400, three standard errors."""
+    rng, covered = np.random.default_rng(6), 0
+    for _ in range(400):
+        base, trained = {}, [{} for _ in range(seeds)]
+        off = rng.normal(0, spread, seeds)
+        for task in ("a", "b"):
+            ease = rng.uniform(0.2, 0.6, 60)
+            base[task] = (rng.uniform(size=60) < ease).astype(float).tolist()
+            for scores, moved in zip(trained, off, strict=True):
+                scores[task] = (rng.uniform(size=60) < ease + 0.2 + moved).astype(float).tolist()
+        row = over_seeds(trained, base)["mean"]
+        covered += row["low"] <= 20 <= row["high"]
+    assert covered >= 367, covered / 400
+
+
+def test_over_seeds_tells_mean_and_spread() -> None:
+    row = over_seeds([{"a": [1.0, 0.0]}, {"a": [1.0, 1.0]}], {"a": [0.0, 0.0]})["a"]
+    assert (row["score"], row["difference"]) == (75.0, 75.0)
+    assert row["sd"] == pytest.approx(35.36, abs=0.01)
+    assert over_seeds([{"a": [1.0]}, {"a": [1.0]}], {"a": [1.0]})["mean"]["low"] == 0.0

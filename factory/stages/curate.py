@@ -14,6 +14,7 @@ from typing import Any
 from factory.config import Curate
 from factory.difficulty import signals
 from factory.errors import FactoryError
+from factory.forgetting import general_rows
 from factory.models import find_base
 from factory.records import EvalItem, Example, read_records, write_records
 from factory.rounds import adapter_mark, feedback_mark, rows_of_round
@@ -63,13 +64,20 @@ def run(context: Context) -> dict[str, Any]:
         dropped += [_dropped(train[number], "not selected", detail) for number, detail in out.items()]
         sieve.dropped["not selected"] = len(out)
         train = [example for number, example in enumerate(train) if number not in out]
+    asked = 0 if context.earlier else round(settings.general * len(train))
+    general = general_rows(context.config.base, asked, context.config.seed)
+    if len(general) < asked:
+        context.say(f"    curate.general asks for {asked} general questions; there are {len(general)}")
     write_records(context.out / "train.jsonl", train)
+    write_records(context.out / "general.jsonl", general)
     write_records(context.out / "dev.jsonl", dev)
     write_records(context.out / "dropped.jsonl", dropped)
     reasons = dict(sieve.dropped.most_common())
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "nothing dropped"
     if settings.keep < 1 and not context.earlier:
         told += f"; {settings.keep:.1%} selected by {settings.keep_by}"
+    if general:
+        told += f"; {len(general)} general questions beside them"
     if sieve.masked:
         told += f"; masked {', '.join(f'{count} {kind}' for kind, count in sieve.masked.most_common())}"
     return {
@@ -77,6 +85,7 @@ def run(context: Context) -> dict[str, Any]:
         "rows": len(examples),
         "train": len(train),
         "dev": len(dev),
+        "general": len(general),
         "by_experts": _count(train, said),
         "dropped": reasons,
         "masked": dict(sieve.masked.most_common()),

@@ -18,7 +18,7 @@ from factory.generate import Answer, Question, answer
 from factory.leaks import LeakIndex
 from factory.models import load_answering
 from factory.progress import Progress
-from factory.records import EvalItem, Example, Prediction, read_records, write_records
+from factory.records import EvalItem, Example, Prediction, read_records, scores_by_task, write_records
 from factory.rounds import adapter_mark, best_adapter, earlier_runs
 from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
@@ -152,10 +152,7 @@ def _judge_baseline(context: Context, name: str, baseline: Any, train: list[Exam
 
 def scores_of(context: Context, name: str) -> Scores:
     """The scores of a file of predictions, by task."""
-    by_task: dict[str, list[float]] = defaultdict(list)
-    for row in read_records(_path(context, name), Prediction):
-        by_task[row.task].append(row.score)
-    return by_task
+    return scores_by_task(read_records(_path(context, name), Prediction))
 
 
 def _leaks(context: Context, items: list[EvalItem], train: list[Example]) -> list[str]:

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from factory import budgets, costs, references
+from factory import budgets, costs, references, seeds
 from factory.beside import beside
 from factory.domain import FREE
 from factory.failures import KINDS, LABELS, confusion, grouped
@@ -61,13 +61,13 @@ def gather(context: Context, scores: Row, told: Row) -> Row:
         base=wrong["right"] - wrong["gained"] + wrong["lost"],
         **{k: wrong[k] for k in ("right", "n", "gained", "lost")},
     )
-    told = told | {"facts": [right, *told["facts"], *forgot(context, zh), *others["facts"]]}
+    told = told | {"facts": [right, *told["facts"], *by_seed(context, zh), *forgot(context, zh), *others["facts"]]}
     return others | {
         "title": config.title, "description": config.description, "zh": zh, "seed": config.seed, "scores": scores,
         "told": told, "gates": gates(scores, zh), "review": scores.get("review", {}),
         "names": {model: name(model, zh) for model in (*NAMES, *scores["models"])},
         "models": [model for model in {**NAMES, **scores["models"]} if model in scores["models"] and model != "best"],
-        "rounds": against_rounds(scores, zh), "feedback": feedback(context), "versus": against(scores),
+        "seeds": seeds.kept(context.run_dir), "rounds": against_rounds(scores, zh), "feedback": feedback(context), "versus": against(scores),
         "detectable": against(scores).get(("base", "mean"), {}).get("detectable"),
         "failures": wrong, "kinds": KINDS, "confusions": wrong["confusions"], "most_labels": LABELS,
         "data": data(context), "reasons": REASONS, "curves": curves(context), "made": made,
@@ -78,6 +78,24 @@ def gather(context: Context, scores: Row, told: Row) -> Row:
         "packages": {package: version for one in made.values() for package, version in one["packages"].items()},
         "judge": judgement(context), "exports": budgets.exports(context.run_dir), "budget": budgets.picture(budgets.exports(context.run_dir), ticks),
     }  # fmt: skip
+
+
+def by_seed(context: Context, zh: bool) -> list[str]:
+    """How far the same training spreads from other seeds, in a sentence."""
+    found = seeds.kept(context.run_dir)
+    if not found:
+        return []
+    mean, scores = found["spread"]["mean"], [f"{row['scores']['mean']:.1f}" for row in found["seeds"]]
+    return [
+        say(
+            "seeds",
+            zh,
+            n=len(scores),
+            scores=("、" if zh else ", ").join(scores),
+            sd=f"{mean['sd']:.1f}",
+            by=by(mean, zh),
+        )
+    ]
 
 
 def forgot(context: Context, zh: bool) -> list[str]:
@@ -189,7 +207,11 @@ def render(values: Row) -> str:
 def _watches(context: Context) -> dict[str, str]:
     forgotten = context.run_dir / "forgetting.json"
     more = {"forgetting": digest(read_json(forgotten))} if forgotten.exists() else {}
-    own = costs.marks(context.run_dir, context.domain.folder) | references.marks(context.run_dir)
+    own = (
+        costs.marks(context.run_dir, context.domain.folder)
+        | references.marks(context.run_dir)
+        | seeds.marks(context.run_dir)
+    )
     return (
         budgets.marks(context.run_dir)
         | own

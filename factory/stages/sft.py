@@ -26,10 +26,13 @@ from factory.training import (
     require_rows,
     row_order,
     row_passes,
+    rows_to_learn,
     save_adapter,
     trainer_config,
 )
 from factory.trial import moved, rehearse
+
+SHOWN = 4  # training rows that are answered with the adapter on and off
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -134,7 +137,8 @@ def train(
     if not is_first():
         return {}
     stop = find_base(context.config.base).stop
-    proof = {} if spread else moved(trainer.model, tokenizer, in_turn(examples, 8), context, stop)
+    own = in_turn([row for row in examples if row.provenance.get("kind") != "general"], SHOWN)
+    proof = {} if spread else moved(trainer.model, tokenizer, own, context, stop)
     return {"trial": trial, "proof": proof, **told}
 
 
@@ -157,7 +161,7 @@ def _lora(settings: Sft) -> Any:
 
 
 def _examples(context: Context) -> list[Example]:
-    examples = read_records(context.input("curate") / "train.jsonl", Example)
+    examples = rows_to_learn(context.input("curate"))
     return as_often(context, examples) if context.earlier else examples
 
 

@@ -321,8 +321,8 @@ def test_an_adapter_that_changes_nothing_is_an_error(run: Callable[..., Context]
 def test_the_proof_is_told(run: Callable[..., Context]) -> None:
     context = run()
     proof = sft.run(context)["proof"]
-    assert proof["loss"] < proof["loss_without"] and proof["answers"] == 8
-    assert f"{proof['answers_that_differ']} of 8 answers differ" in said(context)
+    assert proof["loss"] < proof["loss_without"] and proof["answers"] == 4
+    assert f"{proof['answers_that_differ']} of 4 answers differ" in said(context)
 
 
 # What is seen meanwhile
@@ -360,3 +360,14 @@ def test_what_a_reading_of_the_dev_rows_gave_is_on_the_line(
     told = sft.run(context)
     assert re.search(r"sft step 9/\d+, loss \d\.\d+ \(dev \d\.\d+\), \d+ tokens/s", said(context))
     assert read_json(context.out / "checkpoints" / "trial.json") == told["trial"]
+
+
+def test_general_rows_are_learned_beside_the_domain_s_own(run: Callable[..., Context]) -> None:
+    plain, mixed = run("plain", trial=0), run("mixed", trial=0)
+    rows = [
+        Example(f"g{n}", "general", [{"role": "user", "content": f"Add {n} and 2."}], [{"role": "assistant", "content": str(n + 2)}], {"kind": "general"})
+        for n in range(8)
+    ]  # fmt: skip
+    write_records(mixed.input("curate") / "general.jsonl", rows)
+    told = [sft.run(context) for context in (plain, mixed)]
+    assert told[1]["tokens"] > told[0]["tokens"] and told[1]["steps"] > told[0]["steps"]

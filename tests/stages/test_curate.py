@@ -225,3 +225,20 @@ def test_same_meaning_is_dropped_with_its_reason(tmp_path: Path, monkeypatch: py
         tmp_path, [row(0, distinct(0)), row(1, distinct(1)), row(2, distinct(2), answer="抢劫")], same_meaning=0.9
     )
     assert dropped(tmp_path) == {"r1": "same-meaning"} and told["dropped"] == {"same-meaning": 1}
+
+
+def test_general_questions_are_laid_beside_the_rows(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+    rows = [row(n, distinct(n)) for n in range(20)]
+    for share, wanted in ((0.0, 0), (0.5, 10), (10.0, 200)):
+        config = Config("court", "C", "zh", str(base), curate=Curate(dev_share=0.0, general=share))
+        write_records(tmp_path / "ingest" / "examples.jsonl", rows)
+        write_records(tmp_path / "ingest" / "eval.jsonl", [])
+        write_records(tmp_path / "synthesize" / "examples.jsonl", [])
+        told = curate.run(Context(Court(config, tmp_path), tmp_path, "curate", say=lambda text: None))
+        found = read_records(tmp_path / "curate" / "general.jsonl", Example)
+        assert len(found) == told["general"] == wanted
+        assert ("general questions beside them" in told["note"]) == bool(wanted)
+        assert not {example.task for example in read_records(tmp_path / "curate" / "train.jsonl", Example)} & {
+            "general"
+        }
