@@ -107,8 +107,11 @@ def _toml(node: ast.expr) -> str:
 
 
 def _comment(lines: list[str], field: ast.AnnAssign) -> str:
-    line = lines[(field.end_lineno or field.lineno) - 1].encode()[field.end_col_offset or 0 :].decode()
-    return line.partition("#")[2].strip()
+    """The comment behind a key's value, or inside its brackets where the formatter has put it."""
+    last = field.end_lineno or field.lineno
+    behind = lines[last - 1].encode()[field.end_col_offset or 0 :].decode().partition("#")[2]
+    within = (line.partition("#")[2] for line in lines[field.lineno - 1 : last])
+    return behind.strip() or " ".join(filter(None, map(str.strip, within)))
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from factory.files import digest, read_json
+from factory.files import digest, read_json, weights_mark
 
 Row = dict[str, Any]
 MEMORIES_GB = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)  # what phones and small computers are sold with
@@ -17,10 +17,17 @@ GB = 1e9
 def exports(run_dir: Path) -> list[Row]:
     """What export.json tells of each measured artifact below `run_dir`/export, the smallest first."""
     found = [read_json(path) | {"name": path.parent.name} for path in sorted(_notes(run_dir))]
-    rows = [note for note in found if note.get("budget") and "mean" in note.get("parity", {})]
+    rows = [
+        note for note in found if note.get("budget") and "mean" in note.get("parity", {}) and is_current(run_dir, note)
+    ]
     for row in rows:
         row["fits_gb"] = fits(row["budget"]["peak_mb"])
     return sorted(rows, key=lambda row: (row["budget"]["bytes"], row["name"]))
+
+
+def is_current(run_dir: Path, note: Row) -> bool:
+    """Whether what export.json tells is of the adapter that the run has now; true of the base alone."""
+    return not note.get("adapter") or note["adapter"] == weights_mark(run_dir / note["model"] / "adapter")
 
 
 def fits(peak_mb: float) -> int | None:
@@ -52,7 +59,8 @@ def picture(rows: list[Row], ticks: Any) -> Row | None:
 
 def marks(run_dir: Path) -> dict[str, str]:
     """The digest of what the exports tell, so that the report is made anew when one is added."""
-    notes = {path.parent.name: digest(read_json(path)) for path in _notes(run_dir)}
+    found = {path.parent.name: read_json(path) for path in _notes(run_dir)}
+    notes = {name: digest([note, is_current(run_dir, note)]) for name, note in found.items()}
     return {"exports": digest(notes)} if notes else {}
 
 

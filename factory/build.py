@@ -45,6 +45,7 @@ class Order:
     force: list[str] | None = None
     round: int = 1  # above 1: the round that goes on from the run
     report_to: str = ""  # trackio or tensorboard, for this build alone
+    evals: int = 0  # version of the eval set; 0: as in the last build, else the newest
     ranks: Ranks = field(default_factory=Ranks)  # the processes that share the training steps
 
 
@@ -86,6 +87,7 @@ def build_seeds(order: Order, count: int, say: Say) -> Path:
                 settings=settings,
                 tasks=notes["tasks"],
                 source=notes["source"] or "sample",
+                evals=notes["evals"],
                 until="evaluate",
             ),
             say,
@@ -173,7 +175,7 @@ def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
     domain = load_domain(order.domain, _overrides(tasks, [*(settings or []), *tracked]))
     find_base(domain.config.base)
     check_shares(domain.config, order.ranks)
-    evals = old.get("evals", 1) if old else newest(domain.folder)
+    evals = order.evals or (old.get("evals", 1) if old else newest(domain.folder))
     if after:
         domain.config = domain.config.of_a_round()
     earlier = folder.parent / after if after else None

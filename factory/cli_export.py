@@ -34,7 +34,7 @@ def export(
 
     Examples:
 
-      factory export cooking --to gguf --quant q4_k_m
+      factory export cooking --to gguf --quant q8_0
 
       factory export cooking --to gguf-lora
 

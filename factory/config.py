@@ -25,7 +25,7 @@ class Synthesize:
     kinds: list[str] = field(default_factory=list)  # fact, explain, scenario, judge, talk, decline; empty: all
     per_passage: int = 2  # examples asked for about one passage
     most: int = 600  # examples accepted, spread over the passages
-    floor: float = 30.0  # the teacher answers eval items first: below this mean score (of 100) its examples are refused
+    floor: float = 30.0  # the teacher answers eval items first: below this mean score (of 100) the build stops
     floor_items: int = 40  # eval items it answers
     concurrency: int = 4  # calls at once
     max_tokens: int = 0  # tokens in and out together that a build may use; 0: no limit

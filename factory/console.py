@@ -63,7 +63,7 @@ def print_scores(folder: Path, references: Sequence[Reference] = (), stale: Sequ
         mean, many = spread["spread"]["mean"], len(spread["seeds"])
         console.print(
             f"  seeds   {many} trainings: {mean['score']:.1f}, standard deviation {mean['sd']:.1f}; over the base "
-            f"{mean['difference']:+.1f} \\[{mean['low']:+.1f}, {mean['high']:+.1f}] for another training on other items",
+            f"{mean['difference']:+.1f} \\[{mean['low']:+.1f}, {mean['high']:+.1f}] with the chance of seeds and of items",
             highlight=False,
         )
     if review := result.get("review"):

@@ -25,6 +25,7 @@ from factory.records import EvalItem, read_records
 from factory.stage import Context, Say, Stage, code_parts, manifest, run_stages
 from factory.stages.evaluate import answer_files, scores_of
 from factory.statistics import compare, summarize
+from factory.training import passes
 
 METHODS = ("coverage", "difficulty", "mix")
 
@@ -102,7 +103,8 @@ def _train(
     if full:  # as many rows in all, so as many steps: a smaller part is seen more often
         more = full.rows / context.summary("curate")["train"]
         tasks = {f"task_epochs.{task}": seen for task, seen in context.config.sft.task_epochs.items()}
-        often = [f"sft.{key}={seen * more!r}" for key, seen in {"epochs": full.epochs, **tasks}.items()]
+        epochs = passes(context.config.sft.epochs, full.rows)
+        often = [f"sft.{key}={seen * more!r}" for key, seen in {"epochs": epochs, **tasks}.items()]
         sub = replace(sub, settings=[*settings, *often])
     context = _run(replace(sub, until="sft"), (_score(("base", "sft") if method == ALL else ("sft",)),), say)
     gc.collect()  # the trainer's cycles hold a model each

@@ -50,7 +50,7 @@ class Density:
 def density(ladder: Sequence[Rung], score: float, parameters: int) -> Density:
     """The effective size of a model with `parameters` that scores `score`, and its density, or the problem."""
     sizes = [rung.parameters for rung in ladder]
-    if len(set(sizes)) < LEAST:
+    if len(set(sizes)) < LEAST or not parameters:
         return Density("few")
     slope, intercept = linear_regression([math.log10(size) for size in sizes], [rung.score for rung in ladder])
     found = Density(low=min(sizes) / BEYOND, high=max(sizes) * BEYOND, slope=slope, intercept=intercept)

@@ -87,6 +87,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 
 
+def weights_mark(folder: Path) -> str:
+    """The digest of the safetensors files in a folder; empty: there is none."""
+    found = {path.name: sha256(path) for path in folder.glob("*.safetensors")}
+    return digest(found) if found else ""
+
+
 def digest_tree(root: Path) -> dict[str, str]:
     """SHA-256 by relative path of every plain file below `root` (or of the file itself)."""
     if root.is_file():

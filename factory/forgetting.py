@@ -19,7 +19,7 @@ from typing import Any
 from factory.answers import Answers, answers_of_weights, weights_digest
 from factory.difficulty import Part, losses
 from factory.domain import Task
-from factory.files import digest, read_json, write_json
+from factory.files import digest, read_json, weights_mark, write_json
 from factory.generate import Question, answer
 from factory.models import find_base, load_answering
 from factory.progress import Progress
@@ -54,6 +54,7 @@ def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: 
         gc.collect()
     made = {
         "mark": mark,
+        "adapter": weights_mark(adapter),
         "models": {name: summarize(rows, RESAMPLES) for name, rows in scores.items()},
         "difference": compare(scores["specialist"], scores["base"], RESAMPLES),
         "perplexity": perplexity,

@@ -128,6 +128,15 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
+def forget_peak() -> None:
+    """Let `peak_memory_gb` count from here on, where the system can (Linux)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep large freed blocks instead of handing them back to the system after every operation.
 
@@ -146,6 +155,11 @@ def keep_freed_memory() -> None:
 def give_memory_back() -> None:
     """Hand what a finished stage held back to the system, which `keep_freed_memory` had kept for its own next step."""
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Hand freed memory, wherever in the heap it lies, back to the system; glibc alone, a second at most for gigabytes."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

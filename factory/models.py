@@ -69,8 +69,19 @@ def find_base(name: str) -> BaseModel:
         return known[name]
     folder = Path(name).expanduser()
     if (folder / "config.json").exists():
-        return BaseModel(name=str(folder.resolve()), source="path", license="as its folder says")
+        return BaseModel(name=str(folder.resolve()), source="path", license="as its folder says", stop=own_ends(folder))
     raise FactoryError(f"Unknown base model '{name}'.", suggest(name, known) + " A local model folder works too.")
+
+
+def own_ends(folder: Path) -> list[str]:
+    """The tokens that end an answer by a model folder's own generation_config.json (`<end_of_turn>`, `<|end|>`), where it tells."""
+    known = [
+        read_json(path) if path.exists() else {}
+        for path in (folder / "generation_config.json", folder / "tokenizer_config.json")
+    ]
+    ends, added = known[0].get("eos_token_id"), known[1].get("added_tokens_decoder", {})
+    ids = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return [added[str(token)]["content"] for token in ids if str(token) in added]
 
 
 def home() -> Path:

@@ -122,12 +122,13 @@ def plan_sft(
     labelled = sum(min(work.labelled[row], lengths[row]) for row in order)
     limit = (machine.gpu_memory_gb if machine.gpu else machine.memory_gb) * 2**30 / GB * USABLE
 
+    def shapes(rows: int) -> list[tuple[int, int]]:
+        """(rows, padded length) of every pass forward and back with at most so many rows at once."""
+        pieces = [batch[start : start + rows] for batch in batches for start in range(0, len(batch), rows)]
+        return [(len(piece), max(lengths[row] for row in piece)) for piece in pieces]
+
     def memory(rows: int, checkpointing: bool, spread: bool = False) -> float:
-        widest = max(
-            len(piece) * max(lengths[row] for row in piece)
-            for batch in batches
-            for piece in [batch[start : start + rows] for start in range(0, len(batch), rows)]
-        )
+        widest = max(count * longest for count, longest in shapes(rows))
         return memory_gb(size, machine, settings.quantization, widest, checkpointing, spread)
 
     share = max(1, settings.batch // machine.ranks.world)
@@ -144,9 +145,8 @@ def plan_sft(
     if not measure:
         reasons["time"] = f"measured only on the machine itself; {flops / 1e15:,.2f} PFLOP of arithmetic"
     elif fits:
-        mean = max(8, round(padded / len(order)))
-        seconds = second_of_work(model, settings.lora_r, min(rows, len(order)), mean, labelled / len(order), machine)
-        minutes = seconds * len(order) / machine.ranks.world * (4 / 3 if checked else 1) / 60
+        seconds = second_of_work(model, settings.lora_r, shapes(rows), labelled, machine)
+        minutes = seconds / machine.ranks.world * (4 / 3 if checked else 1) / 60
         reasons["time"] = f"{tokens / minutes / 60:,.0f} tokens/s, from a measured second of this base's layers"
     else:
         reasons["time"] = "it does not fit"

@@ -23,7 +23,7 @@ from factory.files import digest, read_json, sha256
 from factory.generate import Answer, Question, answer
 from factory.gguf_check import gguf_parameters
 from factory.llama import open_llama, room_for
-from factory.models import load_answering, weights_parameters
+from factory.models import load_answering, own_ends, weights_parameters
 from factory.predict import MODELS, gguf_files, resolve_model
 from factory.progress import Progress
 from factory.records import EvalItem, Message, eval_digest, read_records
@@ -107,7 +107,8 @@ def find_model(folder: Path, plugin: Domain, model: str) -> Model:
     """The model of a name, a path or an address (see KINDS); FactoryError for what is none."""
     if model.startswith(("http://", "https://")):
         return _address(folder.parent, model)
-    if model.endswith(".gguf") or (Path(model) / "export.json").exists():
+    note = Path(model).expanduser() / "export.json"
+    if model.endswith(".gguf") or (note.exists() and read_json(note).get("file", "").endswith(".gguf")):
         return _gguf(folder, plugin, model)
     return _transformers(folder, plugin, model)
 
@@ -132,7 +133,7 @@ def _gguf(folder: Path, plugin: Domain, model: str) -> Model:
     note = next((place for place in (path / "export.json", path.parent / "export.json") if place.exists()), None)
     tuned = bool(adapters) or (note is not None and read_json(note).get("model") != "base")
     kind, kept = "export" if note else "gguf", Answers(folder.parent / FILE, mark, **rules)
-    return Model(path.stem, kind, mark, kept, by_llama, gguf_parameters(base), tuned)
+    return Model(path.name if path.is_dir() else path.stem, kind, mark, kept, by_llama, gguf_parameters(base), tuned)
 
 
 def _transformers(folder: Path, plugin: Domain, model: str) -> Model:
@@ -153,8 +154,9 @@ def _transformers(folder: Path, plugin: Domain, model: str) -> Model:
 
     name = model if own or stage in MODELS else Path(model).name
     kind = "run" if stage in MODELS else "folder"
-    mark = weights_digest(weights, adapter)
-    return Model(name, kind, mark, kept, by_torch, weights_parameters(weights), adapter is not None)
+    mark, note = weights_digest(weights, adapter), weights / "export.json"
+    tuned = adapter is not None or (note.exists() and read_json(note).get("model") != "base")
+    return Model(name, kind, mark, kept, by_torch, weights_parameters(weights), tuned)
 
 
 def _weights(folder: Path, plugin: Domain, run: str, stage: str) -> tuple[Path, Path | None, str, list[str]]:
@@ -169,7 +171,7 @@ def _weights(folder: Path, plugin: Domain, run: str, stage: str) -> tuple[Path, 
         return Path(base["path"]), adapter, other.config.sft.quantization, base["stop"]
     path = Path(stage).expanduser()
     if (path / "config.json").exists():
-        return path, None, "none", []
+        return path, None, "none", own_ends(path)
     raise FactoryError(f"'{stage}' is no model that can be scored.", f"It may be: {KINDS}.")
 
 

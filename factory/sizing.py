@@ -2,7 +2,7 @@
 
 Sizes are counted, not guessed: the base is laid out with LoRA on torch's meta device (shapes without numbers), one row goes
 forward and back, and torch's own hooks count its arithmetic and what is kept for the way back. Time comes from one layer of
-that base with random weights, at the batch and length that training will see.
+that base with random weights, at batches and lengths that training will see.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -131,13 +131,15 @@ def _with_lora(model: Any, lora_r: int, device: str) -> Any:
 
 
 def second_of_work(
-    model: Any, lora_r: int, batch: int, length: int, labelled: float, machine: Machine, seconds: float = 1.0
+    model: Any, lora_r: int, shapes: Sequence[tuple[int, int]], labelled: int, machine: Machine, seconds: float = 1.0
 ) -> float:
-    """Seconds that a row takes to train, from about a second of one layer and a slice of the head, times their number.
+    """Seconds that a training takes, from about a second of one layer and a slice of the head.
 
-    batch x length: the shape of a step; labelled: answer tokens per row. Sources of what is timed: the base's own layer class
-    in transformers with random weights, and a cross entropy over 8192 columns of the head.
+    shapes: (rows, padded length) of what goes forward and back at once, in turn; labelled: answer tokens in all. Of the shapes
+    the smallest, the middle and the largest are timed, and the others lie between them. Sources of what is timed: the base's
+    own layer class in transformers with random weights, its adapter's AdamW step, and a cross entropy over 8192 columns of the head.
     """
+    import numpy as np
     import torch
 
     torch.set_num_threads(machine.threads)
@@ -147,15 +149,23 @@ def second_of_work(
     small = _shallow(model, 1, vocab_size=64, pad_token_id=0)
     layer = _with_lora(small, lora_r, device).to(getattr(torch, machine.dtype))
     trunk = layer.get_base_model().get_decoder()
-    ids = torch.zeros(batch, length, dtype=torch.long, device=device)
-
-    def forward_and_back() -> None:
-        trunk(input_ids=ids, use_cache=False).last_hidden_state.sum().backward()
-
-    per_layer = _timed(forward_and_back, seconds * 0.7, device)
+    ordered = sorted(set(shapes), key=lambda shape: shape[0] * shape[1])
+    timed = list(dict.fromkeys(ordered[place] for place in (0, len(ordered) // 2, -1)))
+    per_layer = []
+    for batch, length in timed:
+        ids = torch.zeros(batch, length, dtype=torch.long, device=device)
+        per_layer.append(
+            _timed(
+                lambda ids=ids: trunk(input_ids=ids, use_cache=False).last_hidden_state.sum().backward(),
+                seconds * 0.6 / len(timed),
+                device,
+            )
+        )
+    optimizer = torch.optim.AdamW([weight for weight in layer.parameters() if weight.requires_grad])
+    per_layer_step = _timed(optimizer.step, seconds * 0.1, device)
     columns, vocabulary = 8192, model.vocab_size
     head = torch.randn(columns, model.hidden_size, device=device, dtype=getattr(torch, machine.dtype))
-    rows = torch.randn(max(1, round(batch * labelled)), model.hidden_size, device=device, dtype=head.dtype)
+    rows = torch.randn(max(1, round(labelled / len(shapes))), model.hidden_size, device=device, dtype=head.dtype)
     rows.requires_grad_()
     targets = torch.zeros(len(rows), dtype=torch.long, device=device)
 
@@ -165,8 +175,11 @@ def second_of_work(
         torch.nn.functional.cross_entropy(rows @ head.T, targets).backward()
 
     per_slice = _timed(project_and_back, seconds * 0.3, device)
-    seconds_a_step: float = per_layer * model.num_hidden_layers + per_slice * vocabulary / columns
-    return seconds_a_step / batch
+    tokens = [batch * length for batch, length in shapes]
+    layers = (
+        np.interp(tokens, [batch * length for batch, length in timed], per_layer).sum() + len(shapes) * per_layer_step
+    )
+    return float(layers * model.num_hidden_layers + len(shapes) * per_slice * vocabulary / columns)
 
 
 def _timed(work: Callable[[], None], seconds: float, device: str) -> float:

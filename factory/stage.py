@@ -100,6 +100,16 @@ def manifest(run_dir: Path, stage: str) -> dict[str, Any]:
     return found
 
 
+def stale_input(run_dir: Path, stage: str) -> str:
+    """The first stage whose outputs are no longer those that a finished stage has read; empty: all of them are."""
+    read = {
+        key.removeprefix("stage "): mark
+        for key, mark in manifest(run_dir, stage)["inputs"].items()
+        if key.startswith("stage ")
+    }
+    return next((name for name, mark in read.items() if _outputs_mark(run_dir, name) != mark), "")
+
+
 def decide(stages: Sequence[Stage], context: Context, force: Sequence[str] = ()) -> Iterator[Decision]:
     """Say for each stage whether it would run, as things stand on the disk now."""
     fresh: set[str] = set()
@@ -233,11 +243,15 @@ def _parts(stage: Stage, context: Context) -> dict[str, Any]:
         value = value[name] if name else value
         parts |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, dict) else {key: value}
     for name in stage.reads:
-        path = context.run_dir / name / "manifest.json"
-        parts[f"stage {name}"] = digest(read_json(path)["outputs"]) if path.exists() else None
+        parts[f"stage {name}"] = _outputs_mark(context.run_dir, name)
     if stage.watches:
         parts |= stage.watches(context)
     return parts
+
+
+def _outputs_mark(run_dir: Path, stage: str) -> str | None:
+    path = run_dir / stage / "manifest.json"
+    return digest(read_json(path)["outputs"]) if path.exists() else None
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -52,7 +52,8 @@ def over_seeds(trained: Sequence[Scores], base: Scores) -> dict[str, dict[str, f
     """Several trainings that differ by their seed alone, on the same items, per task and of the mean, in points of 100.
 
     Each row: score: the mean over the seeds; sd: the standard deviation between them; difference: that mean minus the base's,
-    with low and high of another training on other items (variances of items and of seeds added, t by Welch-Satterthwaite).
+    with low and high for what such trainings gain on average on such items (variances of items and of seeds added, t by
+    Welch-Satterthwaite).
     """
     several = {task: np.asarray([scores[task] for scores in trained], dtype=np.float64) for task in base}
     moved = {task: rows.mean(axis=0) - np.asarray(base[task], dtype=np.float64) for task, rows in several.items()}

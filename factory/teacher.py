@@ -80,6 +80,7 @@ class Teacher:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._client: Any = None
+        self._place = "" if self.start else self.address  # a served file is known by its name, not by its port
 
     @property
     def money(self) -> float:
@@ -126,7 +127,15 @@ class Teacher:
 
     def _path(self, ask: Ask) -> Path:
         mark = digest(
-            [self.model, ask.messages, ask.form.model_json_schema(), ask.max_tokens, ask.temperature, ask.seed]
+            [
+                self._place,
+                self.model,
+                ask.messages,
+                ask.form.model_json_schema(),
+                ask.max_tokens,
+                ask.temperature,
+                ask.seed,
+            ]
         )
         return self.cache / mark[:2] / f"{mark}.json"
 

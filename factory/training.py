@@ -16,7 +16,7 @@ from factory.config import Dpo, Sft
 from factory.errors import FactoryError, suggest
 from factory.files import read_json
 from factory.guard import WINDOW, LossGuard
-from factory.hardware import Machine, peak_memory_gb
+from factory.hardware import Machine, forget_peak, give_memory_back, peak_memory_gb, trim_memory
 from factory.progress import Progress
 from factory.ranks import is_first, over_ranks, whole
 from factory.records import Example, read_records, read_rows
@@ -157,6 +157,7 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_logs_before_saves())
+    trainer.add_callback(_trims_memory())
     if is_first():
         trainer.add_callback(_Watch(trainer, context)())
     last = last_checkpoint(context.out / SCRATCH)
@@ -166,6 +167,8 @@ def fit(trainer: Any, context: Context) -> dict[str, Any]:
         context.say("    from its first step: it was broken off before its first checkpoint")
     if is_first() and (found := tracker(context, int(last.name.rpartition("-")[2]) if last else 0)):
         trainer.add_callback(found)
+    give_memory_back()
+    forget_peak()
     if not last or not _had_stopped(trainer, last):
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     peak = over_ranks(peak_memory_gb(), "max" if trainer.args.n_gpu else "sum")
@@ -284,6 +287,21 @@ def _logs_before_saves() -> Any:
     class Callback(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_log |= control.should_save
+
+    return Callback()
+
+
+TRIM = 8  # steps after which freed memory goes back: batches of other lengths leave holes, and the process would grow on and on
+
+
+def _trims_memory() -> Any:
+    """The callback that hands freed memory back now and then; `keep_freed_memory` keeps it for the steps between."""
+    from transformers import TrainerCallback
+
+    class Callback(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step % TRIM == 0:
+                trim_memory()
 
     return Callback()
 

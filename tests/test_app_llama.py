@@ -16,7 +16,7 @@ from factory.domain import Task
 from factory.errors import FactoryError
 from factory.export import demo
 from factory.export.demo import use_engine
-from factory.files import templates, write_json
+from factory.files import read_json, templates, write_json
 from factory.generate import Question
 from factory.llama import open_llama
 
@@ -97,6 +97,13 @@ def test_demo_puts_the_files_there_and_takes_them_away(app: Path, monkeypatch: p
         use_engine("toy", "default", "llama", app, print)
         assert [(app / name).read_bytes() for name in demo.FILES] == [b"shared", b"own"]
     assert made == [("gguf-lora", "q8_0")]
+    note = run / "export" / "gguf-lora-q8_0" / "export.json"
+    write_json(note, read_json(note) | {"adapter": "of an earlier training", "model": "sft"})
+    use_engine("toy", "default", "llama", app, print)
+    assert made == [("gguf-lora", "q8_0")] * 2, "one of another adapter is made anew"
+    write_json(note, read_json(note) | {"parity": {"passed": False, "cause": "template", "why": "it is another's"}})
+    with pytest.raises(FactoryError, match="does not answer as the trained model does"):
+        use_engine("toy", "default", "llama", app, print)
     use_engine("toy", "default", "torch", app, print)
     assert not any((app / name).exists() for name in demo.FILES)
     with pytest.raises(FactoryError, match="Unknown engine 'vllm'"):

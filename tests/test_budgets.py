@@ -14,7 +14,7 @@ from tiny import tiny_model
 from factory.budgets import exports, fits, marks, picture
 from factory.errors import FactoryError
 from factory.export.measure import measure
-from factory.files import write_json
+from factory.files import weights_mark, write_json
 from factory.pictures import ticks
 from factory.stage import run_stages
 from factory.stages.report import STAGE
@@ -40,6 +40,17 @@ def test_exports_are_told_smallest_first(tmp_path: Path) -> None:
     note(tmp_path, "unread", 1, 0, parity={"passed": False, "items": 0})
     rows = exports(tmp_path)
     assert [row["name"] for row in rows] == ["gguf-q4_0", "gguf-q8_0"] and rows[0]["fits_gb"] == 1
+
+
+def test_an_export_of_an_earlier_adapter_is_not_told(tmp_path: Path) -> None:
+    adapter = tmp_path / "sft" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"first")
+    note(tmp_path, "gguf-q8_0", 145, 66.4, model="sft", adapter=weights_mark(adapter))
+    before = marks(tmp_path)
+    assert len(exports(tmp_path)) == 1
+    (adapter / "adapter_model.safetensors").write_bytes(b"second")
+    assert exports(tmp_path) == [] and marks(tmp_path) != before
 
 
 @pytest.mark.parametrize(("mb", "gb"), [(200, 1), (500, 1), (501, 2), (1900, 4), (7900, 16), (33000, None)])

@@ -67,8 +67,14 @@ def test_a_target_that_exists_is_kept_unless_forced(run: Path, tmp_path: Path) -
     with pytest.raises(FactoryError, match="exists"):
         export(Order("toy", "adapter", output=place), silent)
     assert (place / "letter.txt").read_text(encoding="utf-8") == "keep me"
+    with pytest.raises(FactoryError, match="something else than an export"):
+        export(Order("toy", "adapter", output=place, force=True), silent)
+    assert (place / "letter.txt").read_text(encoding="utf-8") == "keep me"
+    (place / "letter.txt").unlink()
     export(Order("toy", "adapter", output=place, force=True), silent)
-    assert (place / "export.json").exists() and not (place / "letter.txt").exists()
+    (place / "export.json").write_text("{}", encoding="utf-8")
+    export(Order("toy", "adapter", output=place, force=True), silent)
+    assert (place / "export.json").read_text(encoding="utf-8") != "{}"
 
 
 def test_a_truncated_adapter(run: Path, factory: Factory) -> None:

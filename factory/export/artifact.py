@@ -61,6 +61,11 @@ def export(order: Order, say: Say, check: Check | None = None) -> Path:
     for place in (target, packed):
         if place and place.exists() and not order.force:
             raise FactoryError(f"{place} exists.", "Give another place with -o, or --force to replace it.")
+    if target.is_dir() and any(target.iterdir()) and not (target / "export.json").exists():
+        raise FactoryError(
+            f"{target} holds something else than an export.",
+            "Give another place with -o; --force replaces exports alone.",
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     _require_room(job, target.parent)
     busy = FactoryError(f"Another export to {target} is running.", "Wait for it, or give another place with -o.")

@@ -6,9 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
+from factory.budgets import is_current
 from factory.errors import FactoryError, need_extra, suggest
 from factory.export.artifact import export
 from factory.export.budgets import check
+from factory.export.parity import require_parity
 from factory.files import read_json
 from factory.weights.job import Order, Say
 
@@ -28,10 +30,11 @@ def use_engine(domain: str, run: str, engine: str, app: Path, say: Say) -> None:
         import xllamacpp  # noqa: F401
     except ModuleNotFoundError as error:
         raise need_extra("xllamacpp", "gguf") from error
-    folder = app.parent / "export" / "gguf-lora-q8_0"
-    if not (folder / "export.json").exists():
-        export(Order(domain, "gguf-lora", "q8_0", run=run), say, check)
-    note = read_json(folder / "export.json")
+    path = app.parent / "export" / "gguf-lora-q8_0" / "export.json"
+    if not path.exists() or not is_current(app.parent, read_json(path)):
+        export(Order(domain, "gguf-lora", "q8_0", run=run, force=True), say, check)
+    note, folder = read_json(path), path.parent
+    require_parity(note.get("parity", {"passed": True}), folder)
     for source, name in zip((Path(note["base_gguf"]), folder / note["file"]), FILES, strict=True):
         try:
             os.link(source, app / name)

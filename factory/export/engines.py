@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from factory.budgets import is_current
 from factory.build import RUNS, run_domain
 from factory.export.opened import files_of
 from factory.files import read_json
@@ -34,13 +35,14 @@ def engine_line(domain: str, run: str) -> str:
 
 
 def _export(folder: Path) -> tuple[str, tuple[Path, list[Path]]] | None:
-    """The first whole model or adapter in GGUF that passed its parity, q8_0 before others; and its files."""
+    """The first whole model or adapter in GGUF, of the adapter that is there now, that passed its parity, q8_0 before others; and its files."""
     notes = sorted(
         (folder / "export").glob("[!.]*/export.json"), key=lambda path: ("q8_0" not in path.parent.name, path)
     )
     for path in notes:
         note = read_json(path)
-        if note["kind"] in ("gguf", "gguf-lora") and note.get("parity", {}).get("passed"):
+        passed = note.get("parity", {}).get("passed") and is_current(folder, note)
+        if note["kind"] in ("gguf", "gguf-lora") and passed:
             return path.parent.name, files_of(path.parent, note)
     return None
 
@@ -49,8 +51,10 @@ def _questions(domain: str, run: str) -> list[Question]:
     """Up to SLOTS questions of the eval set with free answers, of TOKENS tokens at the most."""
     plugin = run_domain(domain, run)
     items = read_records(RUNS / domain / run / "ingest" / "eval.jsonl", EvalItem)
-    tasks = {task.name: replace(task, choices=(), max_new_tokens=TOKENS) for task in plugin.active()}
-    return [Question(item.prompt, tasks[item.task]) for item in items[:: max(1, len(items) // SLOTS)][:SLOTS]]
+    chosen = items[:: max(1, len(items) // SLOTS)][:SLOTS]
+    return [
+        Question(item.prompt, replace(plugin.task(item.task), choices=(), max_new_tokens=TOKENS)) for item in chosen
+    ]
 
 
 def _llama_rate(questions: list[Question], base: Path, adapters: list[Path]) -> float:

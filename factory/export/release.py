@@ -18,7 +18,7 @@ from factory.forgetting import forgetting, told
 from factory.generate import Question, answer
 from factory.models import find_base, load_answering
 from factory.records import Document, EvalItem, read_records
-from factory.stage import manifest
+from factory.stage import manifest, stale_input
 from factory.weights.job import Job
 from factory.weights.merge import write_adapter
 
@@ -31,6 +31,11 @@ def write_release(job: Job, out: Path) -> dict[str, Any]:
     scores = scores_of(job.run_dir)
     if job.adapter is None or job.model != scores["best"]:
         raise FactoryError(f"Only the model that evaluation chose is released: {scores['best']}.", "Leave --model out.")
+    if stale := stale_input(job.run_dir, "evaluate"):
+        raise FactoryError(
+            f"{job.domain.config.name} is not released: its scores are of an earlier '{stale}' than the one that is there now.",
+            f"Bring it up to date: factory build {job.domain.config.name}",
+        )
     found = forgetting(job.run_dir, job.base, job.domain.config.sft.quantization, job.adapter, job.say)
     gates = [*scores["gates"], *_more_gates(job, found)]
     require(job, gates)

@@ -152,18 +152,20 @@ def _cleaned(example: Example, sieve: Sieve) -> Example:
 
 
 def _split(kept: list[Example], settings: Curate, seed: int) -> tuple[list[Example], list[Example]]:
-    """Keep back the rows whose hashed passage is lowest: a passage's rows stay on one side."""
+    """Keep back the rows whose hashed passage is lowest: a passage's rows stay on one side; one that would fill most of it is learned."""
 
     def mark(example: Example) -> str:
-        unit = example.provenance.get("document") or example.provenance.get("passage") or example.id
+        unit = example.provenance.get("passage") or example.provenance.get("document") or example.id
         return hashlib.sha256(f"{seed}/{unit}".encode()).hexdigest()
 
     wanted = min(settings.dev_most, int(len(kept) * settings.dev_share))
+    sizes = Counter(map(mark, kept))
     dev_marks: set[str] = set()
-    for example in sorted(kept, key=mark):
-        if sum(mark(row) in dev_marks for row in kept) >= wanted:
+    for unit in sorted(sizes):
+        if sum(sizes[chosen] for chosen in dev_marks) >= wanted:
             break
-        dev_marks.add(mark(example))
+        if sizes[unit] <= max(1, wanted / 2):
+            dev_marks.add(unit)
     train = [row for row in kept if mark(row) not in dev_marks]
     dev = [row for row in kept if mark(row) in dev_marks]
     return (train, dev) if train else (kept, [])
@@ -174,11 +176,13 @@ def _watches(context: Context) -> dict[str, str]:
     settings, config = context.config.curate, context.config
     if context.earlier:
         return feedback_mark(context) | adapter_mark(context) | {"rounds.replay": str(context.config.rounds.replay)}
-    if settings.keep == 1 or settings.keep_by not in NEEDS_BASE:
-        return {}
-    base = find_base(config.base)
-    known = f"{base.sha256 or base.id or base.name} {config.sft.quantization} {config.sft.max_length}"
-    return {"base of the difficulty": known}
+    base, found = find_base(config.base), {}
+    if settings.general:
+        found["languages of the base"] = ", ".join(base.languages)
+    if settings.keep < 1 and settings.keep_by in NEEDS_BASE:
+        known = f"{base.sha256 or base.id or base.name} {config.sft.quantization} {config.sft.max_length}"
+        found["base of the difficulty"] = known
+    return found
 
 
 STAGE = Stage(

@@ -16,7 +16,7 @@ from factory import budgets, costs, references, seeds
 from factory.beside import beside
 from factory.domain import FREE
 from factory.failures import KINDS, LABELS, confusion, grouped
-from factory.files import digest, digest_tree, read_json, templates, write_json, write_text
+from factory.files import digest, digest_tree, read_json, templates, weights_mark, write_json, write_text
 from factory.pictures import curve, ticks
 from factory.reasons import REASONS, why
 from factory.records import read_rows
@@ -99,9 +99,12 @@ def by_seed(context: Context, zh: bool) -> list[str]:
 
 
 def forgot(context: Context, zh: bool) -> list[str]:
-    """What `factory release` measured of general ability, in a sentence."""
-    path = context.run_dir / "forgetting.json"
-    return [say("forgot", zh, by=by(read_json(path)["difference"]["mean"], zh))] if path.exists() else []
+    """What `factory release` measured of this adapter's general ability, in a sentence."""
+    path, best = context.run_dir / "forgetting.json", read_json(context.input("evaluate") / "scores.json")["best"]
+    found = read_json(path) if path.exists() else {}
+    if not found or found.get("adapter") != weights_mark(context.input(best) / "adapter"):
+        return []
+    return [say("forgot", zh, by=by(found["difference"]["mean"], zh))]
 
 
 def failures(context: Context, scores: Row) -> Row:

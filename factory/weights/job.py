@@ -12,7 +12,7 @@ from typing import Any
 
 from factory.domain import Domain
 from factory.errors import FactoryError
-from factory.files import digest, read_json, read_text, sha256
+from factory.files import digest, read_json, read_text, sha256, weights_mark
 from factory.generate import stop_ids
 from factory.hardware import inspect_machine
 from factory.models import base_folder, find_base, load_tokenizer, nf4_folder
@@ -97,7 +97,6 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """What export.json says of where the artifact comes from."""
-        adapter = {path.name: sha256(path) for path in self.adapter.glob("*.safetensors")} if self.adapter else {}
         weights = {path.name: sha256(path) for path in sorted(self.base_dir.glob("*.safetensors"))}
         return {
             "domain": self.domain.config.name,
@@ -110,7 +109,7 @@ class Job:
                 "path": str(self.base_dir),
                 "sha256": digest(weights),
             },
-            "adapter": digest(adapter) if adapter else "",
+            "adapter": weights_mark(self.adapter) if self.adapter else "",
             "template": digest(self.template),
             "stop": self.tokenizer.convert_ids_to_tokens(self.ends),
         }

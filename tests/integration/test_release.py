@@ -144,3 +144,8 @@ def test_other_models_on_the_same_items(work: Path, built: Path) -> None:
         assert why in factory(work, "eval", "toy", "--model", bad, code=1)
     published.write_text("model,task,n,score\nGiant,kind,6,150\n", "utf-8")
     assert "published.csv:2: score '150'" in factory(work, "eval", "toy", "--model", str(published), code=1)
+
+
+def test_an_adapter_that_was_not_scored_is_refused(work: Path) -> None:
+    factory(work, "build", "toy", "--until", "sft", "--set", "sft.epochs=1")
+    refused(work, "its scores are of an earlier 'sft'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -126,6 +127,27 @@ def test_dev_rows_are_apart_bounded_and_the_same_every_time(tmp_path: Path) -> N
     assert again == {example.id for example in dev} and first
     assert run(tmp_path, rows, dev_share=0.2, dev_most=4)["dev"] in (4, 5)
     assert run(tmp_path, rows, dev_share=0.0)["dev"] == 0
+
+
+def test_a_unit_that_would_fill_most_of_the_dev_rows_is_learned(tmp_path: Path) -> None:
+    """A teacher's forty rows on one passage, sixty others: none of the forty is kept back, whatever its hash."""
+    rows = [row(number, distinct(number), passage=f"p{max(0, number - 39)}") for number in range(100)]
+    for seed in range(4):
+        told = run(
+            tmp_path,
+            [
+                dataclasses.replace(
+                    one,
+                    id=f"{seed}-{one.id}",
+                    provenance={"passage": f"{seed}{one.provenance['passage']}", "document": "the only one"},
+                )
+                for one in rows
+            ],
+            dev_share=0.2,
+        )
+        dev = read_records(tmp_path / "curate" / "dev.jsonl", Example)
+        assert told["dev"] == len(dev) == 20
+        assert f"{seed}p0" not in {example.provenance["passage"] for example in dev}
 
 
 def test_personal_data_is_masked_and_counted(tmp_path: Path) -> None:
