@@ -66,8 +66,8 @@ def answers_of_weights(
 
 
 def weights_digest(base: Path, adapter: Path | None) -> str:
-    """The digest of a model: of the base's weights by name, size and time, and of the adapter's by content."""
-    files = sorted(base.glob("*.safetensors"))
+    """The digest of a model: of the base's weights, tokenizer and template by name, size and time, and of the adapter's by content."""
+    files = sorted(path for pattern in ("*.safetensors", "tokenizer*.json", "*.jinja") for path in base.glob(pattern))
     marks = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
     if adapter is not None:
         marks.append(sha256(adapter / "adapter_model.safetensors"))

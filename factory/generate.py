@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.domain import Task
+from factory.hardware import trim_memory
 from factory.progress import Progress
 from factory.records import Message
 
@@ -80,6 +81,7 @@ def answer(
         if keep:
             keep([(questions[row], found[row]) for row in rows])
         done += len(rows)
+        trim_memory()  # a cache of keys and values that grows by a token leaves holes of every size
         if progress:
             progress.at(done)
     return found

@@ -191,9 +191,19 @@ class Teacher:
 
 
 def answers_of(teacher: Teacher, questions: Sequence[Question], progress: Progress) -> list[str]:
-    """What it answers to a domain's questions, held to the labels of a task that has any; empty where it answers in no form."""
+    """What it answers to a domain's questions, held to the labels of a task that has any; empty where it answers in no form.
+
+    Raises FactoryError where most answers have no form: that is its server's fault, and no measure of what it knows.
+    """
     asks = [Ask(question.prompt, _form(question), 400, 0.0) for question in questions]
-    return [str(getattr(found, "answer", "")) for found in teacher.all(asks, progress)]
+    answers = teacher.all(asks, progress)
+    bare = sum(answer is None for answer in answers)
+    if 2 * bare > len(answers):
+        raise FactoryError(
+            f"{bare} of {len(answers)} answers of {teacher.model} are not the JSON that was asked for.",
+            "Does its server hold answers to a JSON schema (response_format)? Is it a model that thinks aloud first?",
+        )
+    return [str(getattr(answer, "answer", "")) for answer in answers]
 
 
 def _form(question: Question) -> type[BaseModel]:

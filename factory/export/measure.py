@@ -18,11 +18,12 @@ from typing import Any
 
 from factory.errors import FactoryError
 from factory.files import read_json, write_json
+from factory.generate import Question
 from factory.hardware import energy_joules, peak_memory_gb
-from factory.llama import Llama, open_llama
+from factory.llama import Llama, open_llama, room_for
 from factory.records import Message
 
-CONTEXT = 2048  # tokens of question and answer that the memory is counted with
+CONTEXT = 2048  # tokens of question and answer that the memory is counted with, or more where the questions need them
 
 
 def measure(files: Sequence[Path], prompts: Sequence[list[Message]], tokens: int, threads: int) -> dict[str, float]:
@@ -47,7 +48,8 @@ def _run(spec: dict[str, Any]) -> dict[str, float]:
 
     start = time.monotonic()
     base, *adapters = [Path(file) for file in spec["files"]]
-    with open_llama(base, adapters, context=CONTEXT, slots=1, threads=spec["threads"]) as llama:
+    context = max(CONTEXT, room_for([Question(prompt) for prompt in spec["prompts"]]))
+    with open_llama(base, adapters, context=context, slots=1, threads=spec["threads"]) as llama:
         load = time.monotonic() - start
         _timings(llama, spec["prompts"][0], 1)  # the file comes off the disk once
         energy = energy_joules()

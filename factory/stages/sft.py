@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from factory.answers import weights_digest
 from factory.config import Sft
 from factory.files import write_json
 from factory.hardware import inspect_machine
@@ -183,7 +184,8 @@ def _dev(context: Context) -> list[Example]:
 
 def _watches(context: Context) -> dict[str, str]:
     base = find_base(context.config.base)
-    known = {"base weights": base.sha256 or base.id or base.name, "base template": base.chat_template}
+    own = weights_digest(Path(base.name), None) if base.source == "path" else ""
+    known = {"base weights": own or base.sha256 or base.id or base.name, "base template": base.chat_template}
     often = {"rounds.epochs": str(context.config.rounds.epochs)} if context.earlier else {}
     return known | adapter_mark(context) | often
 
