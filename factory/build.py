@@ -45,8 +45,8 @@ class Order:
     force: list[str] | None = None
     round: int = 1  # above 1: the round that goes on from the run
     report_to: str = ""  # trackio or tensorboard, for this build alone
-    evals: int = 0  # version of the eval set; 0: as in the last build, else the newest
     ranks: Ranks = field(default_factory=Ranks)  # the processes that share the training steps
+    evals: int = 0  # version of the eval set; 0: as in the last build, else the newest
 
 
 def build_run(order: Order, say: Say) -> Path:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from factory.errors import FactoryError
 
 WINDOW = 5  # readings whose mean is compared: one odd batch ends nothing
+STILL = 1e-4  # losses of different rows that differ by less come from weights so large that all answers are alike
+KNOWN = 0.1  # a loss this low may stand still: all is learned
 TIMES, MORE = 2.0, 3.0  # an exploded loss is so many times the lowest so far, and so many nats above it
 
 
@@ -23,12 +25,15 @@ class LossGuard:
         self.lowest = min((self._mean(end) for end in range(1, len(self.losses) + 1)), default=math.inf)
 
     def look(self, step: int, loss: float) -> None:
-        """Take in the loss of a step. Raises FactoryError when it is NaN or infinite, or the last WINDOW are far above the lowest."""
+        """Take in the loss of a step. Raises FactoryError when it is NaN or infinite, or the last WINDOW are far above the lowest, or all alike."""
         self.finite(step, loss)
         self.losses.append(loss)
         mean = self._mean(len(self.losses))
         if mean > max(TIMES * self.lowest, self.lowest + MORE):
             self._stop(f"the loss exploded, from {self.lowest:.1f} to {mean:.1f} by step {step}")
+        last = self.losses[-WINDOW:]
+        if len(self.losses) > WINDOW and max(last) - min(last) < STILL < abs(loss - self.losses[0]) and loss > KNOWN:
+            self._stop(f"the loss stands at {loss:.2f} by step {step}, whatever the rows")
         self.lowest = min(self.lowest, mean)
 
     def finite(self, step: int, loss: float, name: str = "loss") -> None:

@@ -146,6 +146,11 @@ def _fault(losses: list[float], norms: list[float], rate: float) -> str:
         return "the base itself computes no number in this dtype (another base, or sft.quantization = 'none')"
     if not rest or first < KNOWN:
         return "no token of the answers has a label (chat template, or max_length)" if first == 0 else ""
+    stuck = (
+        len(rest) > 1 and rest[-1] == rest[-2] != first and rest[-1] > KNOWN
+    )  # weights so large that all answers are alike
+    if stuck:
+        return f"the learning rate is too high ({rate:g})"
     if all(map(math.isfinite, rest)) and min(rest) < first * (1 - FALL):
         return ""
     if rate == 0:

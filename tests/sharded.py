@@ -28,7 +28,7 @@ def train(context: Context, folder: str, adapter: str, spread: bool) -> dict[str
         pretend_gpus()
     model, tokenizer = load_nf4(Path(folder), "float32", spread), load_tokenizer(Path(folder))
     own = {"gradient_checkpointing": True, "per_device_train_batch_size": 2, "learning_rate": 1e-2, "logging_steps": 1}
-    own |= {"save_steps": 2} | (spread_settings() | {"use_cpu": False} if spread else {})
+    own |= {"save_steps": 2, "bf16": False} | (spread_settings() | {"use_cpu": False} if spread else {})
     section, machine = (context.config.dpo if adapter else context.config.sft), inspect_machine()
     config = trainer_config(DPOConfig if adapter else SFTConfig, section, context, machine, **own)
     rows = Dataset.from_list([{"prompt": turn("user", f"Say {w} twice")} | answers(w, bool(adapter)) for w in WORDS])

@@ -75,7 +75,7 @@ def test_set_phrases_of_an_indictment_are_left_out_of_the_facts() -> None:
     assert kept.startswith("张某撬锁进入李某家中，窃得现金三千元。")
     assert not any(phrase in kept for phrase in ("检察院", "2014年", "证据", "刑事责任"))
     assert rules.shorten("focus", CASE, 200).startswith("某县人民检察院指控")
-    assert rules.shorten("focus", "一" * 500, 100) == "一" * 100 + "…" + "一" * 100
+    assert rules.shorten("focus", "一" * 500, 100) == "一" * 167 + "…" + "一" * 167
     assert rules.shorten("articles", "一" * 500, 100) == "一" * 50 + "…" + "一" * 50
 
 

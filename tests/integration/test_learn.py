@@ -177,6 +177,8 @@ def test_rows_cut_before_their_answers_are_counted_and_none_left_is_an_error(
         ([5.0, math.nan], [1, 1], 1e-3, "too high"),
         ([5.0, 5.1], [1, 1], 1e-3, "too high"),
         ([5.0, 4.995], [1, 1], 1e-3, "too low"),
+        ([6.07, 5.7333, 5.7333], [1, 0, 0], 1e-3, "too high"),  # it fell to where all answers are alike
+        ([6.07, 0.01, 0.01], [1, 1, 1], 1e-3, ""),
     ],
 )
 def test_why_rows_were_not_learned(seen: list[float], norms: list[float], rate: float, cause: str) -> None:
