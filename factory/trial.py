@@ -91,7 +91,7 @@ def _learn(trainer: Any, places: list[int], steps: int) -> tuple[list[float], li
     share = math.ceil(len(places) / world)
     places = (places * world)[: share * world]
     at_once = math.gcd(trainer.args.per_device_train_batch_size, share)
-    with same_randomness():
+    with same_randomness(), same_forward(trainer.model):
         trial = type(trainer)(
             model=trainer.model,
             args=_arguments(trainer.args, at_once, share // at_once),
@@ -100,7 +100,6 @@ def _learn(trainer: Any, places: list[int], steps: int) -> tuple[list[float], li
         )
         trial.remove_callback(PrinterCallback)
         trial.train()
-        trial.accelerator.unwrap_model(trial.model, keep_fp32_wrapper=False)
         trial.accelerator.free_memory()
     for name, weight in trainer.model.named_parameters():
         if name in before:
@@ -123,6 +122,20 @@ def _arguments(known: Any, at_once: int, parts: int) -> Any:
     }.items():  # fmt: skip
         setattr(arguments, key, value)
     return arguments
+
+
+@contextmanager
+def same_forward(model: Any) -> Iterator[None]:
+    """Leave the model as the trainer knew it: another trainer wraps `forward` (autocast, TRL's head) and marks the model as
+    prepared, after which the training itself would run without autocast, and a resumed one, which has no trial, with it.
+    """
+    wraps = ("forward", "_original_forward", "_is_accelerate_prepared")
+    before = [(module, {key: vars(module)[key] for key in wraps if key in vars(module)}) for module in model.modules()]
+    yield
+    for module, known in before:
+        for key in wraps:
+            vars(module).pop(key, None)
+        vars(module).update(known)
 
 
 @contextmanager
