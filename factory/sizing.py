@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from factory.errors import FactoryError
@@ -151,16 +151,13 @@ def second_of_work(
     trunk = layer.get_base_model().get_decoder()
     ordered = sorted(set(shapes), key=lambda shape: shape[0] * shape[1])
     timed = list(dict.fromkeys(ordered[place] for place in (0, len(ordered) // 2, -1)))
-    per_layer = []
-    for batch, length in timed:
-        ids = torch.zeros(batch, length, dtype=torch.long, device=device)
-        per_layer.append(
-            _timed(
-                lambda ids=ids: trunk(input_ids=ids, use_cache=False).last_hidden_state.sum().backward(),
-                seconds * 0.6 / len(timed),
-                device,
-            )
-        )
+
+    def forward_and_back(batch: int, length: int) -> None:
+        rows = torch.zeros(batch, length, dtype=torch.long, device=device)
+        trunk(input_ids=rows, use_cache=False).last_hidden_state.sum().backward()
+
+    share = seconds * 0.6 / len(timed)
+    per_layer = [_timed(partial(forward_and_back, *shape), share, device) for shape in timed]
     optimizer = torch.optim.AdamW([weight for weight in layer.parameters() if weight.requires_grad])
     per_layer_step = _timed(optimizer.step, seconds * 0.1, device)
     columns, vocabulary = 8192, model.vocab_size
