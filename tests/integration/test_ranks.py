@@ -53,8 +53,12 @@ def test_two_processes_train_as_one_does(one: Path, work: Path, stage: str) -> N
             assert found["tokens"] == expected["tokens"], "the same rows in every step"
     before, after = adapter(one / RUN, stage), adapter(work / RUN, stage)
     assert before.keys() == after.keys()
-    assert all((after[name] - before[name]).abs().max() < 1e-3 for name in before)
+    apart = [(after[name] - before[name]).abs() for name in before]
     told = json.loads((work / RUN / stage / "manifest.json").read_text(encoding="utf-8"))["summary"]
+    if told["dtype"] == "float32":
+        assert all(rows.max() < 1e-3 for rows in apart)
+    else:  # a product of half the rows is rounded otherwise, and Adam makes a step of it where a gradient is near nothing
+        assert all(rows.mean() < 5e-3 for rows in apart), [float(rows.mean()) for rows in apart]
     assert told["steps"] == len(alone) and told["peak_memory_gb"] > 0.4
     assert not (work / RUN / stage / "checkpoints").exists()
     if stage == "sft":
