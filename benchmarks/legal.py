@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import subprocess
 import time
 from collections import defaultdict
@@ -23,7 +24,7 @@ from typing import Any
 from quality import RESULTS, processor, refresh
 
 from factory.domain import load_domain
-from factory.records import Prediction, read_records
+from factory.records import Prediction, read_records, read_rows
 
 RUN = Path("runs/legal/lawbench")
 SETTINGS = ("tasks=[]", "options.recite=false")
@@ -43,7 +44,8 @@ def main() -> None:
         settings = [word for one in SETTINGS for word in ("--set", one)]
         source = ["--source", str(arguments.data / "legal")]
         subprocess.run(["factory", "build", "legal", "--run", "lawbench", *source, *settings], check=True)
-    result = figures(arguments.data / "legal" / "lawbench" / "published_scores_dev.csv")
+    lawbench = arguments.data / "legal" / "lawbench"
+    result = figures(lawbench / "published_scores_dev.csv") | {"looked_up": looked_up(lawbench / "3-1" / "dev.jsonl")}
     result["wall_seconds_of_this_call"] = round(time.monotonic() - started)
     (RESULTS / "lawbench.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "lawbench.md").write_text(table(result), encoding="utf-8")
@@ -73,6 +75,20 @@ def figures(csv_file: Path) -> dict[str, Any]:
         "packages": sft["packages"],
         "machine": {**sft["machine"], "processor": processor()},
     }
+
+
+def looked_up(path: Path) -> float:
+    """The articles task by its look-up alone: every article that the prompt names for the case's charges, and no model."""
+    from factory.domains.legal import rules
+
+    domain = load_domain("legal", SETTINGS)
+    scores = []
+    for _, row in read_rows(path):
+        found = domain.clean(domain.task("articles"), row["input"]).partition("\n刑法：")[2]
+        scores.append(
+            rules.score_articles("、".join(re.findall(r"\d+", found)), [rules.answer("articles", row["answer"])])
+        )
+    return round(100 * sum(scores) / len(scores), 1)
 
 
 def _nested(domain: Any, model: str) -> float:
@@ -128,7 +144,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['base']}, {result['rows']} training rows, SFT {minutes['sft']:.0f} and all stages {sum(minutes.values()):.0f} minutes on "
         f"{result['machine']['processor']} ({result['machine']['cpus']} cores, no GPU); handed on: {best}. Above GPT-4, the n-gram model and "
         f"`classic` on {len(won)} of 6 ({', '.join(won) or 'none'}). 3-3 as LawBench counts nested names: base {result['nested']['base']:.1f}, "
-        f"{best} {result['nested'][best]:.1f}. {versions}.",
+        f"{best} {result['nested'][best]:.1f}. 3-1 by the look-up in its prompt alone, without a model: {result['looked_up']:.1f}. {versions}.",
         "",
     ]
     return "\n".join(lines)

@@ -16,6 +16,15 @@ def fed(losses: list[float], known: list[float] | None = None, dtype: str = "flo
         guard.look(step, loss)
 
 
+def test_a_loss_that_stands_still_where_all_answers_are_alike_ends_it() -> None:
+    with pytest.raises(
+        FactoryError, match=r"stands at 5\.73 by step 8, whatever the rows: the learning rate is too high"
+    ):
+        fed([6.07, 6.09, 6.1, *[5.7333] * 9])
+    fed([6.07, *[0.05] * 20])  # all is learned
+    fed([0.6931] * 20)  # DPO that has hardly begun
+
+
 @pytest.mark.parametrize(
     "losses",
     [

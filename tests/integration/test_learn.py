@@ -22,7 +22,7 @@ from factory.progress import Progress
 from factory.records import Example, Preference, write_records
 from factory.stage import Context
 from factory.stages import dpo, sft
-from factory.trial import _chosen, _fault, moved
+from factory.trial import _chosen, _fault, moved, same_forward
 
 from .toy import WORDS
 
@@ -373,3 +373,16 @@ def test_general_rows_are_learned_beside_the_domain_s_own(run: Callable[..., Con
     write_records(mixed.input("curate") / "general.jsonl", rows)
     told = [sft.run(context) for context in (plain, mixed)]
     assert told[1]["tokens"] > told[0]["tokens"] and told[1]["steps"] > told[0]["steps"]
+
+
+def test_another_trainer_s_wraps_do_not_stay_on_the_model() -> None:
+    """A bf16 training after a trial must be prepared as one without: else a resumed one, which has no trial, ends otherwise."""
+    from torch import nn
+
+    inner = nn.Linear(2, 2)
+    model = nn.Sequential(inner)
+    inner.forward = own = lambda rows: rows  # type: ignore[method-assign]
+    with same_forward(model):
+        inner.forward = model.forward = model._original_forward = lambda rows: rows + 1  # type: ignore[method-assign,assignment]
+        model._is_accelerate_prepared = True  # type: ignore[assignment]
+    assert inner.forward is own and not {"forward", "_original_forward", "_is_accelerate_prepared"} & set(vars(model))
