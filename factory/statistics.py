@@ -2,8 +2,8 @@
 
 Intervals are of the expanded percentile bootstrap (Hesterberg 2015, doi 10.1080/00031305.2015.1089789): resamples within each
 task, their quantiles moved outwards as Student's t demands of few items; tasks of nothing but right and wrong have Wilson's
-(1927). Over several seeds the variances of items and of seeds are added (Welch 1947). Differences are paired where two models answered the same items, with p values of sign flips (Fisher 1935), and over
-several tasks by Holm (1979). How far two judges agree beyond chance is Cohen's kappa (1960, doi 10.1177/001316446002000104).
+(1927). Over several seeds the variances of items and of seeds are added (Welch 1947). Differences are paired where two models
+answered the same items, with p values of sign flips (Fisher 1935), and over several tasks by Holm (1979). How far two judges agree beyond chance is Cohen's kappa (1960, doi 10.1177/001316446002000104).
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from factory.answers import Answers, weights_digest
 from factory.domain import Task
+from factory.files import write_json
 from factory.generate import Answer, Question
+from factory.models import own_ends
 
 TASK = Task("color", "Color", "exact", choices=("red", "blue"))
 ASKED = [
@@ -48,3 +50,13 @@ def test_a_model_is_its_base_and_its_adapter(tmp_path: Path) -> None:
     assert first == weights_digest(base, adapter) != weights_digest(base, None)
     (adapter / "adapter_model.safetensors").write_bytes(b"two")
     assert weights_digest(base, adapter) != first
+
+
+def test_a_local_base_ends_where_its_own_files_say(tmp_path: Path) -> None:
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": [1, 106, 9]})
+    added = {"1": {"content": "<eos>"}, "106": {"content": "<end_of_turn>"}}
+    write_json(tmp_path / "tokenizer_config.json", {"added_tokens_decoder": added})
+    assert own_ends(tmp_path) == ["<eos>", "<end_of_turn>"]
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": 106})
+    assert own_ends(tmp_path) == ["<end_of_turn>"]
+    assert own_ends(tmp_path / "none") == []

@@ -11,10 +11,14 @@ import pytest
 from served import Served, served
 
 from factory.errors import FactoryError
+from factory.files import write_json
+from factory.generate import Question
 from factory.grounding import unsupported
+from factory.kinds import Short
+from factory.progress import Progress
 from factory.records import Passage
 from factory.synthesis import Draft, _fault
-from factory.teacher import KEY, Limits, open_teacher
+from factory.teacher import KEY, Ask, Limits, Teacher, answers_of, open_teacher
 from factory.teaching import Wish, synthesize_file, told
 
 SUBJECTS = "Green tea|Oolong|White tea|Black tea|Puer|Matcha|Gyokuro|Assam|Keemun|Lapsang".split("|")
@@ -178,3 +182,16 @@ def test_the_money_runs_out(tmp_path: Path, teacher: Served) -> None:
     with pytest.raises(FactoryError, match=r"budget is spent: 0\.00"):
         synthesize(tmp_path, teacher, per_passage=1, limits=prices)
     assert len(teacher.asked) == 1
+
+
+def test_answers_without_the_form_are_a_fault_of_the_server_and_an_address_has_its_own_cache(tmp_path: Path) -> None:
+    """Prose instead of JSON says nothing of what a model knows: no score of 0."""
+    question = Question([{"role": "user", "content": "Brew for how long?"}])
+    one, other = (Teacher(address, "default", cache=tmp_path) for address in ("http://a/v1", "http://b/v1"))
+    path, elsewhere = (teacher._path(Ask(question.prompt, Short, 400, 0.0)) for teacher in (one, other))
+    assert path != elsewhere
+    write_json(path, {"text": "Three minutes."})
+    with pytest.raises(FactoryError, match="1 of 1 answers of default are not the JSON"):
+        answers_of(one, [question], Progress(print, "answer", 1))
+    write_json(path, {"text": '{"answer": "Three minutes."}'})
+    assert answers_of(one, [question], Progress(print, "answer", 1)) == ["Three minutes."]
