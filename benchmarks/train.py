@@ -9,8 +9,9 @@ all linear layers, 8 rows a step, AdamW, the same rows for every side:
 - factory: `factory build`;
 - trl-default: TRL with QLoRA as its documentation has it (NF4, its own choice of dtype and checkpointing);
 - trl-tuned: TRL with what a patient person would set: fp32, no NF4, batches by length, no checkpointing;
-- llamafactory: LLaMA-Factory, fp32, no checkpointing, in an environment of its own: python3 -m venv, pip install llamafactory,
-  pip uninstall torchvision torchaudio, pip install torch==2.13.0+cpu, an empty torchaudio.py on PYTHONPATH;
+- llamafactory: LLaMA-Factory, fp32, no checkpointing, in an environment of its own: python3 -m venv, pip install torch==2.13.0+cpu,
+  pip install --no-deps llamafactory "torchdata<=0.11.0", then what it requires but torchvision, torchaudio and gradio, which would
+  bring another torch with CUDA (6 GB) or are not needed here; an empty torchaudio.py is put on PYTHONPATH;
 - roof: the tokens a second that this machine's fp32 matrix products would allow, counting only what the loss needs.
 
 Throughput is over the same few steps, the median of alternating runs, each in a process of its own; the loss on rows kept back is
@@ -33,6 +34,7 @@ from typing import Any
 from quality import RESULTS, processor, refresh
 
 WORKS = {"A": ("legal", "gemma-3-270m"), "B": ("cooking", "smollm2-135m-instruct")}
+TEMPLATES = {"A": "gemma"}  # LLaMA-Factory's name for it where it cannot read the base's own chat template
 SIDES = ("factory", "trl-default", "trl-tuned", "llamafactory")
 SLOW, SLOW_STEPS = "trl-default", 2  # a minute a step: once, and only the first of the steps
 PATIENT = ("factory", "trl-tuned", "llamafactory")  # these finish an epoch
@@ -47,27 +49,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="alternating runs")
     parser.add_argument("--epoch", choices=("yes", "no"), default="yes", help="train an epoch for the loss, too")
     parser.add_argument("--llamafactory", help="its command, e.g. /tmp/lf/venv/bin/llamafactory-cli")
-    parser.add_argument("--side", help=argparse.SUPPRESS)  # a run in a process of its own: a JSON text
+    parser.add_argument(
+        "--profile", action="store_true", help="only where the factory's time goes, by torch's profiler"
+    )
+    parser.add_argument("--side", help=argparse.SUPPRESS)  # a run in a process of its own: a JSON file
     arguments = parser.parse_args()
     if arguments.side:
-        run_trl(**json.loads(arguments.side))
+        run_trl(**json.loads(Path(arguments.side).read_text()))
         return
     path = RESULTS / "train.json"
     result = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for work in [arguments.only] if arguments.only else WORKS:
         with tempfile.TemporaryDirectory() as place:
-            result[work] = measure(work, Path(place), arguments)
-        result |= facts(arguments)
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        (RESULTS / "train.md").write_text(table(result), encoding="utf-8")
-        print(table(result))
+            rows, kept, few = prepare(work, Path(place), arguments.steps)
+            if arguments.profile:
+                result.setdefault("profile", {})[work] = profile(few, work)
+                keep(result)
+                continue
+            result |= {work: throughput(work, Path(place), few, arguments)} | facts(arguments)
+            keep(result)  # the epochs take longer
+            if arguments.epoch == "yes":
+                add_losses(result[work], work, Path(place), rows, kept, arguments.llamafactory)
+                keep(result)
     refresh()
 
 
-def measure(work: str, place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every side of one work: tokens a second, peak memory of its process, loss on the rows kept back."""
+def keep(result: dict[str, Any]) -> None:
+    (RESULTS / "train.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "train.md").write_text(table(result), encoding="utf-8")
+    print(table(result), flush=True)
+
+
+def throughput(work: str, place: Path, few: list[Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every side of one work, and the roof: tokens a second and peak memory of its process."""
     sides = [side for side in SIDES if side != "llamafactory" or arguments.llamafactory]
-    rows, kept, few = prepare(work, place, arguments.steps)
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for number in range(arguments.rounds):
         for side in sides:
@@ -80,17 +95,19 @@ def measure(work: str, place: Path, arguments: argparse.Namespace) -> dict[str, 
     found: dict[str, Any] = {}
     for side, told in runs.items():
         found[side] = {key: round(statistics.median(one[key] for one in told), 1) for key in told[0]}
-        found[side]["runs"] = [round(one["tokens_per_s"], 1) for one in told]
-        found[side]["eval_loss"] = None
-    if arguments.epoch == "yes":
-        for side in sides:
-            if side in PATIENT:
-                out = place / f"{side}-epoch"
-                run_side(side, work, rows, 0, out, arguments.llamafactory)
-                found[side]["eval_loss"] = loss_of(work, side, out, kept)
-                print(f"{work} {side}: loss {found[side]['eval_loss']}", flush=True)
-    found["roof"] = roof(work, few)
-    return found
+        found[side] |= {"runs": [round(one["tokens_per_s"], 1) for one in told], "eval_loss": None}
+    return found | {"roof": roof(work, few)}
+
+
+def add_losses(
+    found: dict[str, Any], work: str, place: Path, rows: list[Any], kept: list[Any], command: str | None
+) -> None:
+    """To the sides that finish an epoch: the loss on the rows kept back after it."""
+    for side in PATIENT:
+        if side in found:
+            run_side(side, work, rows, 0, place / f"{side}-epoch", command)
+            found[side]["eval_loss"] = loss_of(work, side, place / f"{side}-epoch", kept)
+            print(f"{work} {side}: loss {found[side]['eval_loss']}", flush=True)
 
 
 def prepare(work: str, place: Path, steps: int) -> tuple[list[Any], list[Any], list[Any]]:
@@ -133,18 +150,25 @@ def run_side(side: str, work: str, rows: list[Any], steps: int, out: Path, comma
     domain, base = WORKS[work]
     before = time.monotonic()
     if side == "factory":
-        options = ["--until", "sft", *(["--set", f"sft.trainer.max_steps={steps}"] if steps else [])]
+        options = [
+            "--until",
+            "sft",
+            *(["--set", f"sft.trainer.max_steps={steps}", "--set", "sft.trial=0"] if steps else []),
+        ]
         peak = child(lambda: factory(out.parent, domain, out.name, *options))
         told = json.loads((out.parent / "runs" / domain / out.name / "sft" / "manifest.json").read_text())["summary"]
         tokens, seconds = told["tokens"], told["seconds"]
     elif side == "llamafactory":
         assert command
-        peak = child(lambda: run_llamafactory(command, base, rows, steps, out))
+        peak = child(lambda: run_llamafactory(command, work, rows, steps, out))
         tokens = counted(base, rows)
         seconds = json.loads((out / "train_results.json").read_text())["train_runtime"]
     else:
-        order = {"side": side, "work": work, "rows": [plain(row) for row in rows], "out": str(out)}
-        peak = child(lambda: subprocess.run([sys.executable, __file__, "--side", json.dumps(order)], check=True))
+        order = out.with_suffix(".json")
+        order.write_text(
+            json.dumps({"side": side, "work": work, "rows": [plain(row) for row in rows], "out": str(out)})
+        )
+        peak = child(lambda: subprocess.run([sys.executable, __file__, "--side", str(order)], check=True))
         tokens, seconds = counted(base, rows), json.loads((out / "told.json").read_text())["train_runtime"]
     return {
         "tokens_per_s": tokens / seconds, "peak_rss_mb": peak / 1024, "seconds": seconds, "wall": time.monotonic() - before
@@ -211,7 +235,7 @@ def run_trl(side: str, work: str, rows: list[dict[str, Any]], out: str) -> None:
     (Path(out) / "told.json").write_text(json.dumps(told.metrics))
 
 
-def run_llamafactory(command: str, base: str, rows: list[Any], steps: int, out: Path) -> None:
+def run_llamafactory(command: str, work: str, rows: list[Any], steps: int, out: Path) -> None:
     """LLaMA-Factory on the same rows, its settings as its CPU users give them."""
     from factory.models import find_base, local_folder
 
@@ -227,7 +251,7 @@ def run_llamafactory(command: str, base: str, rows: list[Any], steps: int, out: 
     columns = {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}
     (out / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json", "columns": columns}}))
     settings = {
-        "model_name_or_path": str(local_folder(find_base(base))), "stage": "sft", "do_train": True, "finetuning_type": "lora",
+        "model_name_or_path": str(local_folder(find_base(WORKS[work][1]))), "template": TEMPLATES.get(work), "stage": "sft", "do_train": True, "finetuning_type": "lora",
         "lora_rank": RANK, "lora_alpha": 2 * RANK, "lora_target": "all", "dataset": "rows", "dataset_dir": str(out), "cutoff_len": LENGTH,
         "output_dir": str(out), "num_train_epochs": 1, "bf16": False, "fp16": False, "use_cpu": True, "report_to": "none",
         "save_strategy": "no", "disable_gradient_checkpointing": True, **SETTINGS,
@@ -293,6 +317,63 @@ def roof(work: str, rows: list[Any]) -> dict[str, Any]:
     return {"tokens_per_s": round(sum(known.lengths) * rate / needed, 1), "gflops": round(rate / 1e9, 1), "peak_rss_mb": None, "eval_loss": None}  # fmt: skip
 
 
+KINDS = {  # of torch's operators, by a part of their names; the first that fits
+    "matrix products": ("mm", "linear", "matmul"),
+    "attention": ("attention",),
+    "copies and casts": ("copy", "clone", "cat", "contiguous", "fill", "zero", "empty"),
+    "optimizer": ("adam", "foreach", "norm_", "lerp", "addc"),
+    "loss": ("softmax", "logsumexp", "nll", "gather", "scatter", "exp"),
+}
+
+
+def profile(few: list[Any], work: str) -> dict[str, float]:
+    """Shares of the processor's time, of 100, over the steps that the throughput is over, but the first."""
+    from collections import Counter
+
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from torch.profiler import ProfilerActivity
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from factory.hardware import inspect_machine
+    from factory.models import base_folder, load_base
+    from factory.training import project_labelled_positions_only
+
+    told = torch.profiler.profile(activities=[ProfilerActivity.CPU])
+
+    class Callback(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 1:
+                told.start()
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            told.stop()
+
+    machine, base = inspect_machine(), WORKS[work][1]
+    project_labelled_positions_only()
+    model, tokenizer = load_base(base_folder(base, "nf4", print), "nf4", machine)
+    with tempfile.TemporaryDirectory() as out:
+        config = SFTConfig(
+            output_dir=out, max_length=LENGTH, report_to=[], disable_tqdm=True, use_cpu=True, save_strategy="no",
+            bf16=machine.native_bf16, gradient_checkpointing=False, train_sampling_strategy="sequential", **SETTINGS,
+        )  # fmt: skip
+        lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
+        data = Dataset.from_list([plain(row) for row in few])
+        trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+        trainer.add_callback(Callback())
+        trainer.train()
+    spent: Counter[str] = Counter()
+    for event in told.key_averages():
+        name = event.key.lower()
+        kind = next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "")
+        spent[kind or ("element by element, norms" if name.startswith("aten::") else "Python and the rest")] += (
+            event.self_cpu_time_total
+        )
+    return {kind: round(100 * time / spent.total(), 1) for kind, time in spent.most_common()}
+
+
 def facts(arguments: argparse.Namespace) -> dict[str, Any]:
     from importlib.metadata import version
 
@@ -323,6 +404,11 @@ def table(result: dict[str, Any]) -> str:
             memory = f"{row['peak_rss_mb'] / 1000:.1f} GB" if row["peak_rss_mb"] else "–"
             loss = f"{row['eval_loss']:.3f}" if row["eval_loss"] else "–"
             lines.append(f"| {work} | {side} | {row['tokens_per_s']:.0f} | {ratio} | {memory} | {loss} |")
+    for work, shares in result.get("profile", {}).items():
+        lines += [
+            "",
+            f"Where the factory's time goes in {work}: {', '.join(f'{kind} {share:.0f}%' for kind, share in shares.items())}.",
+        ]
     machine, versions = (
         result["machine"],
         ", ".join(f"{name} {version}" for name, version in result["packages"].items()),

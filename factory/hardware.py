@@ -45,9 +45,10 @@ class Machine:
 
     @property
     def dtype(self) -> str:
-        """The compute type: bf16 only where the hardware multiplies in it.
+        """The compute type: bf16 only where it is the quicker one, on GPUs and processors with AMX.
 
-        On a processor that emulates bf16 a matrix product was measured 115 times slower than in fp32.
+        On a processor that emulates bf16 a matrix product was measured 115 times slower than in fp32. With AVX512-BF16 alone a step
+        of LoRA (8 rows of 96 tokens) took 1.6 times as long as in fp32 with gemma-3-270m and 1.75 times with smollm2-135m.
         """
         return "bfloat16" if self.native_bf16 else "float32"
 
@@ -62,7 +63,7 @@ class Machine:
 
     @property
     def why_dtype(self) -> str:
-        return "native bf16" if self.native_bf16 else "no native bf16: fp32 is many times faster here"
+        return "native bf16" if self.native_bf16 else "no GPU or AMX: fp32 is faster here than bf16"
 
     @property
     def threads(self) -> int:
@@ -104,7 +105,7 @@ def inspect_machine(with_gpu: bool = True) -> Machine:
     """Read this machine; `with_gpu=False` leaves torch unimported."""
     name, flags = _processor()
     gpu, gpu_memory, bf16, gpus = _gpu() if with_gpu else ("", 0.0, False, 1)
-    native = bf16 if gpu else bool({"amx_bf16", "avx512_bf16"} & flags)
+    native = bf16 if gpu else "amx_bf16" in flags
     return Machine(name, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
                    psutil.virtual_memory().total / 2**30, native, gpu, gpu_memory, gpus)  # fmt: skip
 

@@ -22,6 +22,7 @@ NF4_BYTES = 0.516  # per weight: 4 bits and the doubly quantized scales (arXiv 2
 FSDP_LAYERS = 2  # gathered whole at once: the one that computes and the next
 ADAM_BYTES = 16  # per trained weight: itself, its gradient and Adam's two moments, in fp32
 HEAD_CHUNK = 4096 * 8192 * 4  # TRL projects at most so many logits at once
+HOLES = 1.6  # what glibc holds for each byte in use: 1.5 in bf16, 1.7 in fp32 (smollm2-135m, batches of 2,048 tokens)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def plan_sft(
     order = row_order(lengths, settings.batch, row_passes(settings, work.tasks), config.seed)
     batches = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
     longest = max(max(lengths[row] for row in rows) for rows in batches)
-    size = size_of(model, settings.lora_r, longest)
+    size = size_of(model, settings.lora_r, longest, machine.dtype)
     padded = sum(len(rows) * max(lengths[row] for row in rows) for rows in batches)
     tokens = sum(lengths[row] for row in order)
     labelled = sum(min(work.labelled[row], lengths[row]) for row in order)
@@ -201,7 +202,7 @@ def memory_gb(
     width = 2 if machine.dtype == "bfloat16" else 4
     kept = size.kept_bytes_checkpointed if checkpointing else size.kept_bytes
     back = size.kept_bytes / size.layers * 2  # gradients of the layer that is on its way back
-    moving = tokens * (kept + back) * width / 4 + min(HEAD_CHUNK, tokens * 8192 * 4) * 2
+    moving = tokens * (kept + back) * (1 if machine.gpu else HOLES) + min(HEAD_CHUNK, tokens * 8192 * 4) * 2
     if machine.gpu and quantization == "nf4":
         still = size.linear * NF4_BYTES + (size.parameters - size.linear) * width
     else:
@@ -280,7 +281,7 @@ def _instead(config: Config, machine: Machine, size: Size, longest: int, limit: 
     for base in (base for base in smaller if base.parameters < size.parameters and base.config):
         if not any(language.startswith(config.language) for language in base.languages):
             continue
-        other = size_of(base_config(base.name), config.sft.lora_r, longest)
+        other = size_of(base_config(base.name), config.sft.lora_r, longest, machine.dtype)
         if memory_gb(other, machine, config.sft.quantization, longest, True, spread) <= limit:
             found.append(f"--base {base.name} ({base.parameters / 1e6:,.0f} M parameters)")
             break

@@ -1,7 +1,7 @@
 """What training a base costs, by counting and by a second of real work, before anything is downloaded or trained.
 
-Sizes are counted, not guessed: the base is laid out with LoRA on torch's meta device (shapes without numbers), one row goes
-forward and back, and torch's own hooks count its arithmetic and what is kept for the way back. Time comes from one layer of
+Sizes are counted, not guessed: the base is laid out with LoRA as tensors without numbers, one row goes forward and back, and
+torch's own hooks count its arithmetic and, in the compute type that training has, what is kept for the way back. Time comes from one layer of
 that base with random weights, at batches and lengths that training will see.
 """
 
@@ -47,13 +47,13 @@ def base_config(name: str) -> Any:
     raise FactoryError(f"Nothing is known of the size of {name}.", f"Fetch it first: factory models pull {name}")
 
 
-def size_of(model: Any, lora_r: int, length: int) -> Size:
-    """Count a base with LoRA on the meta device; `model` is a transformers config. Nothing is allocated.
+def size_of(model: Any, lora_r: int, length: int, dtype: str = "float32") -> Size:
+    """Count a base with LoRA without allocating it; `model` is a transformers config, `dtype` what training computes in.
 
     One layer and two are laid out: every further layer costs what the second adds. `length`: tokens of the row that is counted.
     """
     length = max(16, length // 8 * 8)
-    one, two = (_count(_shallow(model, layers).to_json_string(), lora_r, length) for layers in (1, 2))
+    one, two = (_count(_shallow(model, layers).to_json_string(), lora_r, length, dtype) for layers in (1, 2))
     whole = [first + (model.num_hidden_layers - 1) * (second - first) for first, second in zip(one, two, strict=True)]
     parameters, linear, lora, kept, checkpointed, flops, head = whole
     return Size(
@@ -69,9 +69,8 @@ def _shallow(model: Any, layers: int, **changes: Any) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _count(text: str, lora_r: int, length: int) -> tuple[float, ...]:
+def _count(text: str, lora_r: int, length: int, dtype: str) -> tuple[float, ...]:
     """Weights, those in linear layers, those trained; bytes kept a token, those with checkpointing; flops a token; the head."""
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoConfig
 
@@ -80,7 +79,39 @@ def _count(text: str, lora_r: int, length: int) -> tuple[float, ...]:
     base = model.get_base_model()
     adapted = [layer.base_layer for layer in model.modules() if hasattr(layer, "lora_A")]
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    with FlopCounterMode(display=False) as counter:
+        base.get_decoder()(**_row(length, "meta")).last_hidden_state.sum().backward()
+    kept = _kept(base.get_decoder(), length, dtype)
+    model.gradient_checkpointing_enable()
+    model.enable_input_require_grads()
+    return (
+        sum(weight.numel() for weight in model.parameters()) - trained,
+        sum(layer.weight.numel() for layer in adapted),
+        trained,
+        kept,
+        _kept(base.get_decoder(), length, dtype),
+        counter.get_total_flops() / length,
+        base.get_output_embeddings().weight.numel(),
+    )
+
+
+def _row(length: int, device: str) -> dict[str, Any]:
+    """What a decoder takes for one row, with the mask that a padded batch has."""
+    import torch
+
+    ids = torch.zeros(1, length, dtype=torch.long, device=device)
+    mask = torch.ones(1, 1, length, length, dtype=torch.bool, device=device)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": ids, "use_cache": False}
+
+
+def _kept(decoder: Any, length: int, dtype: str) -> float:
+    """Bytes that one row keeps for the way back, per token, as the processor's own kernels keep them in training's compute type.
+
+    `decoder` lies on the meta device; its frozen weights are taken in that type and the trained ones in fp32, under autocast.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     kept: dict[int, int] = {}
 
     def note(tensor: Any) -> Any:
@@ -89,32 +120,16 @@ def _count(text: str, lora_r: int, length: int) -> tuple[float, ...]:
             kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    ids = torch.zeros(1, length, dtype=torch.long, device="meta")
-    mask = torch.ones(1, 1, length, length, dtype=torch.bool, device="meta")
-    found: list[float] = []
-    for checkpointing in (False, True):
-        kept.clear()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-            model.enable_input_require_grads()
-        with FlopCounterMode(display=False) as counter:
-            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-                out = base.get_decoder()(
-                    input_ids=ids, attention_mask=mask, position_ids=ids, use_cache=False
-                ).last_hidden_state
-            found.append(sum(kept.values()) / length)
-            if not checkpointing:
-                out.sum().backward()
-                flops = counter.get_total_flops() / length
-        del out
-    return (
-        sum(weight.numel() for weight in model.parameters()) - trained,
-        sum(layer.weight.numel() for layer in adapted),
-        trained,
-        *found,
-        flops,
-        base.get_output_embeddings().weight.numel(),
-    )
+    with FakeTensorMode():
+        own: dict[str, Any] = {name: torch.empty(one.shape, dtype=one.dtype) for name, one in decoder.named_buffers()}
+        for name, weight in decoder.named_parameters():
+            kind = torch.float32 if weight.requires_grad else getattr(torch, dtype)
+            own[name] = torch.empty(weight.shape, dtype=kind, requires_grad=weight.requires_grad)
+        weights = {weight.untyped_storage()._cdata for weight in own.values()}
+        mixed = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), mixed:
+            torch.func.functional_call(decoder, own, (), _row(length, "cpu"))
+    return sum(kept.values()) / length
 
 
 def _with_lora(model: Any, lora_r: int, device: str) -> Any:

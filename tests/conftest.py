@@ -43,7 +43,7 @@ def plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     from factory import hardware
 
     real = hardware._processor
-    monkeypatch.setattr(hardware, "_processor", lambda: (real()[0], real()[1] - {"amx_bf16", "avx512_bf16"}))
+    monkeypatch.setattr(hardware, "_processor", lambda: (real()[0], real()[1] - {"amx_bf16"}))
 
 
 def _guarded(original: Callable[..., Any]) -> Callable[..., Any]:

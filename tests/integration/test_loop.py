@@ -13,12 +13,13 @@ import pytest
 from conftest import ROOT
 
 BUILT = ROOT / "runs" / "cooking"
+LOST = 6.0  # points of the eval set: three times the standard error of the 154 items' difference (docs/feedback.md tells of three rounds)
 
 
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.timeout(2700)
-def test_twenty_corrections_on_the_page_teach_reworded_questions_and_the_eval_set_does_not_fall(tmp_path: Path) -> None:
+def test_twenty_corrections_on_the_page_teach_reworded_questions_and_the_eval_set_holds(tmp_path: Path) -> None:
     """The specialist of `make quickstart`, as benchmarks/rounds.py puts twenty corrections to it through Chromium."""
     if not (BUILT / "default" / "app" / "manifest.json").exists():
         pytest.skip("no specialist: make quickstart builds it")
@@ -34,5 +35,5 @@ def test_twenty_corrections_on_the_page_teach_reworded_questions_and_the_eval_se
     found = json.loads((tmp_path / "rounds.json").read_text(encoding="utf-8"))
     reworded, moved = found["reworded"]["difference"], found["eval"]["difference"]
     assert reworded["low"] > 0, reworded
-    assert moved["high"] >= 0 and moved["low"] > -10, moved
+    assert moved["difference"] > -LOST, moved
     sys.stdout.write((tmp_path / "rounds.md").read_text(encoding="utf-8"))
