@@ -36,7 +36,7 @@ bench-legal: setup
 bench-inference: setup
 	$(BIN)/python benchmarks/inference.py
 
-# half an hour on an idle machine; LLAMAFACTORY=path of llamafactory-cli adds that side
+# an hour on an idle machine; LLAMAFACTORY=path of llamafactory-cli adds that side
 bench-train: setup
 	$(BIN)/python benchmarks/train.py $(if $(LLAMAFACTORY),--llamafactory $(LLAMAFACTORY))
 

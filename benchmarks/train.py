@@ -322,7 +322,7 @@ KINDS = {  # of torch's operators, by a part of their names; the first that fits
     "attention": ("attention",),
     "copies and casts": ("copy", "clone", "cat", "contiguous", "fill", "zero", "empty"),
     "optimizer": ("adam", "foreach", "norm_", "lerp", "addc"),
-    "loss": ("softmax", "logsumexp", "nll", "gather", "scatter", "exp"),
+    "loss": ("softmax", "logsumexp", "nll", "gather", "scatter"),
 }
 
 

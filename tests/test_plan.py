@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tiny import tiny_model
 
+from factory import hardware
 from factory.config import Config
 from factory.errors import FactoryError
 from factory.hardware import Machine, other_machine
@@ -151,6 +152,16 @@ def test_another_machine_and_base_are_planned_without_a_download(
     )
     assert two.memory_gb < whole.memory_gb
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"), [(set(), "float32"), ({"avx512_bf16"}, "float32"), ({"avx512_bf16", "amx_bf16"}, "bfloat16")]
+)
+def test_a_processor_trains_in_bf16_with_amx_alone(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], dtype: str
+) -> None:
+    monkeypatch.setattr(hardware, "_processor", lambda: ("a processor", flags))
+    assert hardware.inspect_machine(with_gpu=False).dtype == dtype
 
 
 @pytest.mark.parametrize("text", ["gpu", "0gb-gpu", "2x8gb-laptop", "24", "0x24gb-gpu", ""])

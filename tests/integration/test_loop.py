@@ -13,7 +13,6 @@ import pytest
 from conftest import ROOT
 
 BUILT = ROOT / "runs" / "cooking"
-LOST = 6.0  # points of the eval set: three times the standard error of the 154 items' difference (docs/feedback.md tells of three rounds)
 
 
 @pytest.mark.slow
@@ -35,5 +34,5 @@ def test_twenty_corrections_on_the_page_teach_reworded_questions_and_the_eval_se
     found = json.loads((tmp_path / "rounds.json").read_text(encoding="utf-8"))
     reworded, moved = found["reworded"]["difference"], found["eval"]["difference"]
     assert reworded["low"] > 0, reworded
-    assert moved["difference"] > -LOST, moved
+    assert moved["low"] > -10, moved  # a round costs a point or two (docs/feedback.md); the interval is as wide as 4
     sys.stdout.write((tmp_path / "rounds.md").read_text(encoding="utf-8"))
