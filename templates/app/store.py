@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -261,7 +262,20 @@ class Store:
             raise StoreError("newer", self.path)
         file.commit()
         if os.access(self.path, os.W_OK):
-            file.execute("PRAGMA journal_mode = WAL")
+            _patiently(file, "PRAGMA journal_mode = WAL")
+
+
+def _patiently(file: sqlite3.Connection, statement: str) -> None:
+    """Run a statement for which SQLite does not wait itself: a change of the journal gives up at once beside another opener."""
+    until = time.monotonic() + WAIT
+    while True:
+        try:
+            file.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _where(kind: str, state: str, task: str | None, search: str) -> tuple[str, list[Any]]:
