@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from quality import FACTORY, RESULTS
+
 QUANTS = ("f16", "q8_0", "q4_k_m", "q4_0")
 ORDER = {f"gguf {quant}": place for place, quant in enumerate(QUANTS)} | {"gguf-lora q8_0": 9}
 
@@ -28,7 +29,7 @@ def main() -> None:
     wanted = parser.parse_args()
     if not wanted.collect:
         for more in (*(["--to", "gguf", "--quant", quant] for quant in QUANTS), ["--to", "gguf-lora"]):
-            subprocess.run(["factory", "export", wanted.domain, "--run", wanted.run, *more], check=False)
+            subprocess.run([FACTORY, "export", wanted.domain, "--run", wanted.run, *more], check=False)
     path = RESULTS / "exports.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     folder = Path("runs", wanted.domain, wanted.run, "export")

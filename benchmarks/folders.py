@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from quality import RESULTS, processor, refresh
+from quality import FACTORY, RESULTS, processor, refresh
 
 WORK = Path(".work/folders").resolve()
 CHROMIUM = ("/usr/bin/chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer")
@@ -87,7 +87,7 @@ def measure(name: str, documents: Path) -> None:
         ["build", name],
     ):
         started = time.monotonic()
-        subprocess.run(["factory", *command], cwd=place, check=True)
+        subprocess.run([FACTORY, *command], cwd=place, check=True)
         seconds[command[0]] = round(time.monotonic() - started, 1)
     run = place / "runs" / name / "default"
     stages = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in run.glob("*/manifest.json")}

@@ -16,7 +16,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from quality import RESULTS, processor
+from quality import FACTORY, RESULTS, processor
 
 from factory.files import read_json
 from factory.forgetting import forgetting
@@ -37,7 +37,7 @@ def main() -> None:
 def measured(domain: str, share: float) -> dict[str, Any]:
     """Build with this share up to its scores, and measure what was forgotten."""
     name = f"general-{share:g}"
-    command = ["factory", "build", domain, "--run", name, "--until", "evaluate", "--set", f"curate.general={share}"]
+    command = [FACTORY, "build", domain, "--run", name, "--until", "evaluate", "--set", f"curate.general={share}"]
     subprocess.run(command, check=True)
     run = Path("runs") / domain / name
     scores, sft = read_json(run / "evaluate" / "scores.json"), read_json(run / "sft" / "manifest.json")["summary"]

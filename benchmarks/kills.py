@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from quality import RESULTS, processor
+from quality import FACTORY, RESULTS, processor
 
 from factory.files import sha256
 
@@ -62,7 +62,7 @@ def main() -> None:
 def build(cwd: Path, run: str, until: str) -> subprocess.Popen[bytes]:
     words = [word for one in SETTINGS for word in ("--set", one)]
     command = [
-        str(Path(sys.executable).with_name("factory")),
+        FACTORY,
         "build",
         "cooking",
         "--run",

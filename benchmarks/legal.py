@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from quality import RESULTS, processor, refresh
+from quality import FACTORY, RESULTS, processor, refresh
 
 from factory.domain import load_domain
 from factory.records import Prediction, read_records, read_rows
@@ -43,7 +43,7 @@ def main() -> None:
     if not arguments.table:
         settings = [word for one in SETTINGS for word in ("--set", one)]
         source = ["--source", str(arguments.data / "legal")]
-        subprocess.run(["factory", "build", "legal", "--run", "lawbench", *source, *settings], check=True)
+        subprocess.run([FACTORY, "build", "legal", "--run", "lawbench", *source, *settings], check=True)
     lawbench = arguments.data / "legal" / "lawbench"
     result = figures(lawbench / "published_scores_dev.csv") | {"looked_up": looked_up(lawbench / "3-1" / "dev.jsonl")}
     result["wall_seconds_of_this_call"] = round(time.monotonic() - started)

@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from quality import FACTORY, RESULTS
+
 BUILDS = {  # name: domain, source below --data, settings
-    "legal": ("legal", "legal", ["sft.epochs=0.2"]),
-    "legal-length": ("legal", "legal", ["options.cut=400", "sft.batch=4", "sft.epochs=0.05"]),
-    "legal-sample": ("legal", "", ["sft.batch=16", "sft.epochs=1.0"]),
+    "legal": ("legal", "legal", ["sft.task_epochs={}", "sft.epochs=0.2"]),
+    "legal-length": ("legal", "legal", ["sft.task_epochs={}", "options.cut=400", "sft.batch=4", "sft.epochs=0.05"]),
+    "legal-sample": ("legal", "", ["sft.task_epochs={}", "sft.batch=16", "sft.epochs=1.0"]),
     "cooking": ("cooking", "cooking/en", ["sft.epochs=0.2"]),
     "cooking-gemma": ("cooking", "", ["base=gemma-3-270m", "sft.lora_r=32"]),
 }
@@ -32,7 +33,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, (domain, source, settings) in BUILDS.items():
-            command = ["factory", "build", domain, "--run", name, "--until", "sft"]
+            command = [FACTORY, "build", domain, "--run", name, "--until", "sft"]
             command += ["--source", str(data / source)] if source else []
             for setting in settings:
                 command += ["--set", setting]

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+FACTORY = str(Path(sys.executable).with_name("factory"))  # the command beside this Python, wherever PATH points
 NAMES = ("base", "sft", "dpo", "ngram", "majority")
 
 
@@ -40,7 +41,7 @@ def main() -> None:
 def measure(name: str, domain: str, options: list[str]) -> None:
     """Build one specialist and write its scoreboard."""
     started = time.monotonic()
-    subprocess.run(["factory", "build", domain, *options], check=True)
+    subprocess.run([FACTORY, "build", domain, *options], check=True)
     wall = time.monotonic() - started
     folder = Path("runs") / domain / ("bench" if options else "default")
     write(name, domain, folder, wall)

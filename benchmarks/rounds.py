@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from page import correct
+from quality import FACTORY
 
 from factory.files import read_json
 from factory.statistics import compare, summarize
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def factory(*words: str) -> None:
-    subprocess.run(["factory", *words], check=True)
+    subprocess.run([FACTORY, *words], check=True)
 
 
 def ask(run: str, rows: list[dict[str, Any]]) -> dict[str, list[str]]:

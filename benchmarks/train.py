@@ -31,7 +31,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from quality import RESULTS, processor, refresh
+from quality import FACTORY, RESULTS, processor, refresh
 
 WORKS = {"A": ("legal", "gemma-3-270m"), "B": ("cooking", "smollm2-135m-instruct")}
 TEMPLATES = {"A": "gemma"}  # LLaMA-Factory's name for it where it cannot read the base's own chat template
@@ -47,7 +47,12 @@ def main() -> None:
     parser.add_argument("--only", choices=WORKS)
     parser.add_argument("--steps", type=int, default=5, help="steps that the throughput is over")
     parser.add_argument("--rounds", type=int, default=3, help="alternating runs")
-    parser.add_argument("--epoch", choices=("yes", "no"), default="yes", help="train an epoch for the loss, too")
+    parser.add_argument(
+        "--epoch",
+        choices=("yes", "no", "alone"),
+        default="yes",
+        help="train an epoch for the loss, too; alone: for it only",
+    )
     parser.add_argument("--llamafactory", help="its command, e.g. /tmp/lf/venv/bin/llamafactory-cli")
     parser.add_argument(
         "--profile", action="store_true", help="only where the factory's time goes, by torch's profiler"
@@ -66,9 +71,10 @@ def main() -> None:
                 result.setdefault("profile", {})[work] = profile(few, work)
                 keep(result)
                 continue
-            result |= {work: throughput(work, Path(place), few, arguments)} | facts(arguments)
-            keep(result)  # the epochs take longer
-            if arguments.epoch == "yes":
+            if arguments.epoch != "alone":
+                result |= {work: throughput(work, Path(place), few, arguments)} | facts(arguments)
+                keep(result)  # the epochs take longer
+            if arguments.epoch != "no":
                 add_losses(result[work], work, Path(place), rows, kept, arguments.llamafactory)
                 keep(result)
     refresh()
@@ -140,7 +146,7 @@ def factory(place: Path, domain: str, run: str, *options: str) -> None:
     ]
     words = [word for one in settings for word in ("--set", one)]
     subprocess.run(
-        [str(Path(sys.executable).with_name("factory")), "build", domain, "--run", run, *words, *options],
+        [FACTORY, "build", domain, "--run", run, *words, *options],
         cwd=place, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -300,6 +306,7 @@ def roof(work: str, rows: list[Any]) -> dict[str, Any]:
     """Tokens a second at this machine's rate of fp32 matrix products, for the arithmetic that the loss needs."""
     import torch
 
+    from factory.hardware import inspect_machine
     from factory.plan import work_of
     from factory.sizing import base_config, size_of
 
@@ -312,8 +319,8 @@ def roof(work: str, rows: list[Any]) -> dict[str, Any]:
     rate = 2 * 2048**3 / min(times)
     base = WORKS[work][1]
     known = work_of(base, rows, "en")
-    size = size_of(base_config(base), RANK, round(statistics.mean(known.lengths)))
-    needed = sum(known.lengths) * size.flops + sum(known.labelled) * size.head_flops * 2 / 3  # the head: there and back
+    size = size_of(base_config(base), RANK, round(statistics.mean(known.lengths)), inspect_machine())
+    needed = sum(known.lengths) * size.flops + sum(known.labelled) * size.head_flops
     return {"tokens_per_s": round(sum(known.lengths) * rate / needed, 1), "gflops": round(rate / 1e9, 1), "peak_rss_mb": None, "eval_loss": None}  # fmt: skip
 
 
@@ -337,9 +344,9 @@ def profile(few: list[Any], work: str) -> dict[str, float]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
+    from factory.fused import fuse, fuse_head
     from factory.hardware import inspect_machine
     from factory.models import base_folder, load_base
-    from factory.training import project_labelled_positions_only
 
     told = torch.profiler.profile(activities=[ProfilerActivity.CPU])
 
@@ -352,7 +359,7 @@ def profile(few: list[Any], work: str) -> dict[str, float]:
             told.stop()
 
     machine, base = inspect_machine(), WORKS[work][1]
-    project_labelled_positions_only()
+    fuse_head()
     model, tokenizer = load_base(base_folder(base, "nf4", print), "nf4", machine)
     with tempfile.TemporaryDirectory() as out:
         config = SFTConfig(
@@ -362,6 +369,8 @@ def profile(few: list[Any], work: str) -> dict[str, float]:
         lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
         data = Dataset.from_list([plain(row) for row in few])
         trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+        if machine.fuses:
+            fuse(trainer.model)
         trainer.add_callback(Callback())
         trainer.train()
     spent: Counter[str] = Counter()

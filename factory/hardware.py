@@ -62,6 +62,11 @@ class Machine:
         return self if self.gpu else replace(self, native_bf16=False)
 
     @property
+    def fuses(self) -> bool:
+        """Whether training takes the operations of factory.fused: in fp32 on a CPU; kernels of GPUs and bf16 have their own."""
+        return not self.gpu and self.dtype == "float32"
+
+    @property
     def why_dtype(self) -> str:
         return "native bf16" if self.native_bf16 else "no GPU or AMX: fp32 is faster here than bf16"
 

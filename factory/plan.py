@@ -21,8 +21,11 @@ USABLE = 0.9  # of the memory; the rest is the system's
 NF4_BYTES = 0.516  # per weight: 4 bits and the doubly quantized scales (arXiv 2305.14314)
 FSDP_LAYERS = 2  # gathered whole at once: the one that computes and the next
 ADAM_BYTES = 16  # per trained weight: itself, its gradient and Adam's two moments, in fp32
-HEAD_CHUNK = 4096 * 8192 * 4  # TRL projects at most so many logits at once
-HOLES = 1.6  # what glibc holds for each byte in use: 1.5 in bf16, 1.7 in fp32 (smollm2-135m, batches of 2,048 tokens)
+HEAD = 2 * 4096 * 8192 * 4  # the logits that the head holds at once, and what it makes of them
+HOLES, FUSED_HOLES = (
+    1.6,
+    1.25,
+)  # what glibc holds for each byte in use, as measured; with factory.fused fewer blocks come and go
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def plan_sft(
     order = row_order(lengths, settings.batch, row_passes(settings, work.tasks), config.seed)
     batches = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
     longest = max(max(lengths[row] for row in rows) for rows in batches)
-    size = size_of(model, settings.lora_r, longest, machine.dtype)
+    size = size_of(model, settings.lora_r, longest, machine)
     padded = sum(len(rows) * max(lengths[row] for row in rows) for rows in batches)
     tokens = sum(lengths[row] for row in order)
     labelled = sum(min(work.labelled[row], lengths[row]) for row in order)
@@ -202,7 +205,8 @@ def memory_gb(
     width = 2 if machine.dtype == "bfloat16" else 4
     kept = size.kept_bytes_checkpointed if checkpointing else size.kept_bytes
     back = size.kept_bytes / size.layers * 2  # gradients of the layer that is on its way back
-    moving = tokens * (kept + back) * (1 if machine.gpu else HOLES) + min(HEAD_CHUNK, tokens * 8192 * 4) * 2
+    holes = 1 if machine.gpu else FUSED_HOLES if machine.fuses else HOLES
+    moving = tokens * (kept + back) * holes + HEAD
     if machine.gpu and quantization == "nf4":
         still = size.linear * NF4_BYTES + (size.parameters - size.linear) * width
     else:
@@ -281,7 +285,7 @@ def _instead(config: Config, machine: Machine, size: Size, longest: int, limit: 
     for base in (base for base in smaller if base.parameters < size.parameters and base.config):
         if not any(language.startswith(config.language) for language in base.languages):
             continue
-        other = size_of(base_config(base.name), config.sft.lora_r, longest, machine.dtype)
+        other = size_of(base_config(base.name), config.sft.lora_r, longest, machine)
         if memory_gb(other, machine, config.sft.quantization, longest, True, spread) <= limit:
             found.append(f"--base {base.name} ({base.parameters / 1e6:,.0f} M parameters)")
             break

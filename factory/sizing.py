@@ -31,7 +31,7 @@ class Size:
     kept_bytes: float  # for the way back, per token, in the compute type
     kept_bytes_checkpointed: float
     flops: float  # forward and back through the layers, per token
-    head_flops: float  # forward, again and back through the head, per labelled token
+    head_flops: float  # forward and back through the head, per labelled token
 
 
 def base_config(name: str) -> Any:
@@ -47,17 +47,20 @@ def base_config(name: str) -> Any:
     raise FactoryError(f"Nothing is known of the size of {name}.", f"Fetch it first: factory models pull {name}")
 
 
-def size_of(model: Any, lora_r: int, length: int, dtype: str = "float32") -> Size:
-    """Count a base with LoRA without allocating it; `model` is a transformers config, `dtype` what training computes in.
+def size_of(model: Any, lora_r: int, length: int, machine: Machine) -> Size:
+    """Count a base with LoRA without allocating it; `model` is a transformers config, `machine` says in what training computes.
 
     One layer and two are laid out: every further layer costs what the second adds. `length`: tokens of the row that is counted.
     """
     length = max(16, length // 8 * 8)
-    one, two = (_count(_shallow(model, layers).to_json_string(), lora_r, length, dtype) for layers in (1, 2))
+    one, two = (
+        _count(_shallow(model, layers).to_json_string(), lora_r, length, machine.dtype, machine.fuses)
+        for layers in (1, 2)
+    )
     whole = [first + (model.num_hidden_layers - 1) * (second - first) for first, second in zip(one, two, strict=True)]
     parameters, linear, lora, kept, checkpointed, flops, head = whole
     return Size(
-        int(parameters), int(linear), int(lora), model.num_hidden_layers, kept, checkpointed, flops, head_flops=6 * head
+        int(parameters), int(linear), int(lora), model.num_hidden_layers, kept, checkpointed, flops, head_flops=4 * head
     )
 
 
@@ -69,7 +72,7 @@ def _shallow(model: Any, layers: int, **changes: Any) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _count(text: str, lora_r: int, length: int, dtype: str) -> tuple[float, ...]:
+def _count(text: str, lora_r: int, length: int, dtype: str, fused: bool) -> tuple[float, ...]:
     """Weights, those in linear layers, those trained; bytes kept a token, those with checkpointing; flops a token; the head."""
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoConfig
@@ -81,6 +84,10 @@ def _count(text: str, lora_r: int, length: int, dtype: str) -> tuple[float, ...]
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     with FlopCounterMode(display=False) as counter:
         base.get_decoder()(**_row(length, "meta")).last_hidden_state.sum().backward()
+    if fused:
+        from factory.fused import fuse
+
+        fuse(model)  # after counting: the counter does not know its in-place products
     kept = _kept(base.get_decoder(), length, dtype)
     model.gradient_checkpointing_enable()
     model.enable_input_require_grads()
@@ -152,10 +159,12 @@ def second_of_work(
 
     shapes: (rows, padded length) of what goes forward and back at once, in turn; labelled: answer tokens in all. Of the shapes
     the smallest, the middle and the largest are timed, and the others lie between them. Sources of what is timed: the base's
-    own layer class in transformers with random weights, its adapter's AdamW step, and a cross entropy over 8192 columns of the head.
+    own layer class in transformers with random weights, its adapter's AdamW step, and the loss over 8192 columns of the head.
     """
     import numpy as np
     import torch
+
+    from factory.fused import Head, fuse
 
     torch.set_num_threads(machine.threads)
     if not machine.gpu:
@@ -163,6 +172,8 @@ def second_of_work(
     device = "cuda" if machine.gpu else "cpu"
     small = _shallow(model, 1, vocab_size=64, pad_token_id=0)
     layer = _with_lora(small, lora_r, device).to(getattr(torch, machine.dtype))
+    if machine.fuses:
+        fuse(layer)
     trunk = layer.get_base_model().get_decoder()
     ordered = sorted(set(shapes), key=lambda shape: shape[0] * shape[1])
     timed = list(dict.fromkeys(ordered[place] for place in (0, len(ordered) // 2, -1)))
@@ -176,15 +187,17 @@ def second_of_work(
     optimizer = torch.optim.AdamW([weight for weight in layer.parameters() if weight.requires_grad])
     per_layer_step = _timed(optimizer.step, seconds * 0.1, device)
     columns, vocabulary = 8192, model.vocab_size
-    head = torch.randn(columns, model.hidden_size, device=device, dtype=getattr(torch, machine.dtype))
+    head = torch.randn(columns, model.hidden_size, device=device).mul_(
+        model.hidden_size**-0.5
+    )  # logits of a usual size:
+    head = head.to(getattr(torch, machine.dtype))  # far larger ones have chances so small that processors slow down
     rows = torch.randn(max(1, round(labelled / len(shapes))), model.hidden_size, device=device, dtype=head.dtype)
     rows.requires_grad_()
     targets = torch.zeros(len(rows), dtype=torch.long, device=device)
 
     def project_and_back() -> None:
-        with torch.no_grad():
-            (rows @ head.T).logsumexp(-1)
-        torch.nn.functional.cross_entropy(rows @ head.T, targets).backward()
+        logged = ("log_probs", "entropy", "is_top1")
+        Head.apply(rows, head, None, targets, 1.0, columns, None, 1.0, logged)[0].sum().backward()
 
     per_slice = _timed(project_and_back, seconds * 0.3, device)
     tokens = [batch * length for batch, length in shapes]

@@ -24,18 +24,6 @@ from factory.stage import SCRATCH, Context
 from factory.trackers import tracker
 
 
-def project_labelled_positions_only() -> None:
-    """Let TRL's fused head skip unlabelled positions on every device, as it does on Triton devices.
-
-    The loss is the same sum over the same positions. With Gemma's vocabulary the head is most of the arithmetic. TRL keeps
-    the choice in a private function (trl 1.16); where that is gone, training goes on with TRL's own behaviour.
-    """
-    from trl.trainer import utils
-
-    if hasattr(utils, "_use_triton"):
-        utils._use_triton = lambda device: True
-
-
 def rows_to_learn(curate: Path) -> list[Example]:
     """The rows that SFT learns: those of the domain, then the general ones that are mixed in (`curate.general`)."""
     general = curate / "general.jsonl"
@@ -291,7 +279,7 @@ def _logs_before_saves() -> Any:
     return Callback()
 
 
-TRIM = 8  # steps after which freed memory goes back: batches of other lengths leave holes, and the process would grow on and on
+TRIM = 64  # steps after which freed memory goes back: batches of other lengths leave holes, and the process could grow on and on
 
 
 def _trims_memory() -> Any:

@@ -9,7 +9,7 @@ from factory.hardware import inspect_machine
 from factory.models import add_adapter, load_nf4, load_tokenizer, quiet_libraries
 from factory.ranks import rank, spread_settings
 from factory.stage import Context
-from factory.training import fit, lora_weights, project_labelled_positions_only, save_adapter, trainer_config
+from factory.training import fit, lora_weights, save_adapter, trainer_config
 
 WORDS = "apple pear plum grape melon cherry banana peach lemon olive mango kiwi fig saw rake axe".split()
 
@@ -21,9 +21,11 @@ def train(context: Context, folder: str, adapter: str, spread: bool) -> dict[str
     from peft import LoraConfig
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+    from factory.fused import fuse_head
+
     quiet_libraries()
     disable_progress_bars()
-    project_labelled_positions_only()
+    fuse_head()
     if spread:
         pretend_gpus()
     model, tokenizer = load_nf4(Path(folder), "float32", spread), load_tokenizer(Path(folder))

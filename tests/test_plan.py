@@ -12,6 +12,7 @@ from tiny import tiny_model
 from factory import hardware
 from factory.config import Config
 from factory.errors import FactoryError
+from factory.fused import fuse
 from factory.hardware import Machine, other_machine
 from factory.models import catalog
 from factory.plan import GB, Plan, Work, memory_gb, plan_sft, require_fit, work_of
@@ -49,9 +50,12 @@ def test_what_is_kept_for_the_way_back_is_what_a_real_model_keeps(
     from transformers import AutoModelForCausalLM
 
     folder = tiny_model(tmp_path / "tiny", architecture, hidden_size=64, intermediate_size=192)
-    size = size_of(base_config(str(folder)), 4, 64, dtype)
+    machine = replace(LAPTOP, native_bf16=dtype == "bfloat16")
+    size = size_of(base_config(str(folder)), 4, 64, machine)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).train()
+    if machine.fuses:
+        fuse(model)
     weights = {weight.data_ptr() for weight in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -73,7 +77,7 @@ def test_what_is_kept_for_the_way_back_is_what_a_real_model_keeps(
 
 
 def test_arithmetic_is_counted_as_by_hand(tmp_path: Path) -> None:
-    size = size_of(base_config(str(tiny_model(tmp_path / "tiny"))), 4, 16)
+    size = size_of(base_config(str(tiny_model(tmp_path / "tiny"))), 4, 16, LAPTOP)
     attention = 4 * 8 * 16 * 4 * 2  # heads, width, length: two products, a multiplication and an addition, two layers
     forward = 2 * (size.linear + size.lora) + attention
     assert 1.9 * forward < size.flops < 3 * forward  # frozen weights take no gradient of their own
@@ -81,7 +85,7 @@ def test_arithmetic_is_counted_as_by_hand(tmp_path: Path) -> None:
 
 def test_a_smaller_memory_halves_the_batch_then_drops_activations_then_refuses() -> None:
     base = "smollm2-135m-instruct"
-    size = size_of(base_config(base), 16, 96)
+    size = size_of(base_config(base), 16, 96, LAPTOP)
     sizes = {rows: memory_gb(size, LAPTOP, "nf4", rows * 100, False) for rows in (8, 4, 1)}
     checked = memory_gb(size, LAPTOP, "nf4", 100, True)
     assert sizes[8] > sizes[4] > sizes[1] > checked
@@ -193,7 +197,7 @@ def test_tokens_are_counted_by_the_tokenizer_or_estimated(monkeypatch: pytest.Mo
 def test_sizes_are_of_known_bases_only(tmp_path: Path) -> None:
     with pytest.raises(FactoryError, match="Unknown base model"):
         base_config("nothing-7b")
-    assert isinstance(size_of(base_config("smollm2-135m-instruct"), 8, 32), Size)
+    assert isinstance(size_of(base_config("smollm2-135m-instruct"), 8, 32, LAPTOP), Size)
 
 
 def test_passes_are_by_the_number_of_rows_where_nothing_is_said() -> None:

@@ -14,7 +14,6 @@ from factory.stage import Context, Stage
 from factory.training import (
     fit,
     lora_weights,
-    project_labelled_positions_only,
     require_rows,
     row_order,
     save_adapter,
@@ -52,9 +51,11 @@ def train(context: Context, order: list[int], spread: bool) -> dict[str, Any]:
     from datasets import Dataset, disable_progress_bars
     from trl import DPOConfig, DPOTrainer
 
+    from factory.fused import fuse, fuse_head
+
     settings = context.config.dpo
     disable_progress_bars()
-    project_labelled_positions_only()
+    fuse_head()
     base = read_json(context.input("sft") / "base.json")
     model, tokenizer = load_base(Path(base["path"]), context.config.sft.quantization, machine, spread)
     model = add_adapter(model, context.input("sft") / "adapter", trainable=True)
@@ -78,6 +79,8 @@ def train(context: Context, order: list[int], spread: bool) -> dict[str, Any]:
     torch.manual_seed(context.config.seed)
     trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
     require_rows(trainer, len(order), context)
+    if machine.fuses:
+        fuse(trainer.model)
     trainer.train_dataset = evened(
         trainer.train_dataset,
         config.per_device_train_batch_size,

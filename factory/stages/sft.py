@@ -23,7 +23,6 @@ from factory.training import (
     dev_settings,
     fit,
     lora_weights,
-    project_labelled_positions_only,
     require_rows,
     row_order,
     row_passes,
@@ -95,9 +94,11 @@ def train(
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
 
+    from factory.fused import fuse, fuse_head
+
     settings, machine = context.config.sft, inspect_machine()
     disable_progress_bars()
-    project_labelled_positions_only()
+    fuse_head()
     model, tokenizer = load_base(Path(folder), settings.quantization, machine, spread)
     if context.earlier:
         model = add_adapter(model, best_adapter(context.earlier), trainable=True)
@@ -124,6 +125,8 @@ def train(
         callbacks=[EarlyStoppingCallback(settings.early_stop)] if dev and config.eval_strategy != "no" else [],
     )
     require_rows(trainer, len(order), context)
+    if machine.fuses:
+        fuse(trainer.model)
     before = lora_weights(trainer.model)
     if spread:
         context.say("    left out, as no process has all weights: trial, early stop, adapter on and off")

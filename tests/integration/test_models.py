@@ -179,19 +179,21 @@ def test_labelled_positions_only_gives_the_same_loss(
 ) -> None:
     """TRL's own path and the shorter one, same batch: loss and gradients. Gemma 2 caps its logits."""
     from tiny import tiny_model
+    from trl.kernels import ChunkedLogProbFunction
     from trl.trainer import utils
 
-    from factory.training import project_labelled_positions_only
+    from factory.fused import Head, fuse_head
 
     seen: list[bool] = []
     own = utils._use_triton
+    monkeypatch.setattr(utils, "_ChunkedLogProbFunction", ChunkedLogProbFunction)
     base = tiny_model(tmp_path / "base", architecture, initializer_range=0.1, **ARCHITECTURES[architecture])
     monkeypatch.setattr(utils, "_use_triton", lambda device: (seen.append(False), own(device))[1])
     loss, gradients = one_batch(base, tmp_path)
     assert seen, "TRL still asks this function: else the lever moves nothing"
     monkeypatch.setattr(utils, "_use_triton", own)
-    project_labelled_positions_only()
-    assert utils._use_triton("cpu") is True
+    fuse_head()
+    assert utils._use_triton("cpu") is True and utils._ChunkedLogProbFunction is Head
     short_loss, short_gradients = one_batch(base, tmp_path)
     assert abs(loss - short_loss) < 1e-5
     assert max(float((a - b).abs().max()) for a, b in zip(gradients, short_gradients, strict=True)) < 1e-5
