@@ -38,7 +38,13 @@ TEMPLATES = {"A": "gemma"}  # LLaMA-Factory's name for it where it cannot read t
 SIDES = ("factory", "trl-default", "trl-tuned", "llamafactory")
 SLOW, SLOW_STEPS = "trl-default", 2  # a minute a step: once, and only the first of the steps
 PATIENT = ("factory", "trl-tuned", "llamafactory")  # these finish an epoch
-SETTINGS = {"learning_rate": 4e-4, "lr_scheduler_type": "cosine", "per_device_train_batch_size": 8, "seed": 0}
+SETTINGS = {
+    "learning_rate": 4e-4,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.05,
+    "per_device_train_batch_size": 8,
+    "seed": 0,
+}
 LENGTH, RANK = 512, 16
 
 

@@ -200,7 +200,8 @@ class _Head(Function):
                 p.scatter_add_(-1, own, p.new_full(own.shape, -1.0))
                 grads[start : start + at_once] = (p.to(dtype) @ weight).mul_(-scale)
         ctx.save_for_backward(grads)
-        found = {name: torch.cat(parts) if parts else hidden.new_zeros(0) for name, parts in told.items()}
+        kinds = {name: torch.bool if name == "is_top1" else torch.float32 for name in told}  # also without a position
+        found = {name: torch.cat([hidden.new_zeros(0, dtype=kinds[name]), *parts]) for name, parts in told.items()}
         ctx.mark_non_differentiable(*(tensor for name, tensor in found.items() if name != "log_probs"))
         return tuple(found.get(name) for name in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"))
 

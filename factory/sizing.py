@@ -31,7 +31,7 @@ class Size:
     kept_bytes: float  # for the way back, per token, in the compute type
     kept_bytes_checkpointed: float
     flops: float  # forward and back through the layers, per token
-    head_flops: float  # forward and back through the head, per labelled token
+    head_flops: float  # forward and back through the head, per labelled token; where TRL's own is taken, forward twice
 
 
 def base_config(name: str) -> Any:
@@ -60,8 +60,13 @@ def size_of(model: Any, lora_r: int, length: int, machine: Machine) -> Size:
     whole = [first + (model.num_hidden_layers - 1) * (second - first) for first, second in zip(one, two, strict=True)]
     parameters, linear, lora, kept, checkpointed, flops, head = whole
     return Size(
-        int(parameters), int(linear), int(lora), model.num_hidden_layers, kept, checkpointed, flops, head_flops=4 * head
+        int(parameters), int(linear), int(lora), model.num_hidden_layers, kept, checkpointed, flops, head_flops=(6 if machine.gpu or _softcap(model) else 4) * head
     )
+
+
+def _softcap(model: Any) -> float | None:
+    """What a base caps its logits at, as Gemma 2 does."""
+    return getattr(model, "final_logit_softcapping", None)
 
 
 def _shallow(model: Any, layers: int, **changes: Any) -> Any:
@@ -197,7 +202,7 @@ def second_of_work(
 
     def project_and_back() -> None:
         logged = ("log_probs", "entropy", "is_top1")
-        Head.apply(rows, head, None, targets, 1.0, columns, None, 1.0, logged)[0].sum().backward()
+        Head.apply(rows, head, None, targets, 1.0, columns, _softcap(model), 1.0, logged)[0].sum().backward()
 
     per_slice = _timed(project_and_back, seconds * 0.3, device)
     tokens = [batch * length for batch, length in shapes]

@@ -124,6 +124,7 @@ def test_the_head_leaves_to_trl_what_it_does_not_do_and_keeps_no_gradient_withou
     told = Head.apply(nothing, weight.detach(), None, targets[:0], 1.0, 16, None, 1.0, ALL)
     told[0].sum().backward()
     assert told[0].shape == (0,) and hidden.grad is not None
+    assert [one.dtype for one in told] == [torch.float32] * 4 + [torch.bool]
 
 
 def test_trl_takes_the_head_under_the_names_that_are_put_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def train(context: Context, order: list[int], spread: bool) -> dict[str, Any]:
     torch.manual_seed(context.config.seed)
     trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
     require_rows(trainer, len(order), context)
-    if machine.fuses:
+    if machine.fuses and not config.bf16 and not config.fp16:
         fuse(trainer.model)
     trainer.train_dataset = evened(
         trainer.train_dataset,

@@ -125,7 +125,7 @@ def train(
         callbacks=[EarlyStoppingCallback(settings.early_stop)] if dev and config.eval_strategy != "no" else [],
     )
     require_rows(trainer, len(order), context)
-    if machine.fuses:
+    if machine.fuses and not config.bf16 and not config.fp16:
         fuse(trainer.model)
     before = lora_weights(trainer.model)
     if spread:

@@ -17,8 +17,8 @@ from .test_resume import written
 from .toy import Command, actions, adapter, factory, make_base, make_toy
 
 RUN = Path("runs/toy/default")
-PLAIN = ["sft.lora_dropout=0", "sft.epochs=1.5", "sft.trainer.logging_steps=1", "dpo.trainer.logging_steps=1"]
-SETTINGS = [word for setting in PLAIN for word in ("--set", setting)]  # 54 rows: the last step has six of eight
+PLAIN = ["sft.lora_dropout=0", "sft.epochs=1.6", "sft.trainer.logging_steps=1", "dpo.trainer.logging_steps=1"]
+SETTINGS = [word for setting in PLAIN for word in ("--set", setting)]  # 58 rows: of the last step one process has two, the other none
 TWO = ["--processes", "2"]
 
 
