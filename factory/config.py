@@ -74,6 +74,7 @@ class Sft:
     lora_dropout: float = (
         0.0  # share of the adapter's inputs dropped in training; on a CPU it costs a tenth of the time
     )
+    top_layers: int = 0  # the adapter on so many of the topmost layers alone: quicker, less able; 0: on all
     save_steps: int = 25  # a checkpoint every so many steps: a killed build goes on from there
     early_stop: int = 0  # readings of the dev loss with no gain after which training ends with the best checkpoint; 0, a round, under 24 dev rows: off
     trial: int = 10  # rows learned by heart before the training, in seconds: their loss must fall; 0: no trial
@@ -227,7 +228,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "curate.leak_ngram": (4, 1000), "curate.leak_share": (0.01, 1), "curate.min_chars": (0, 1e6),
     "curate.max_chars": (1, 1e9), "curate.dev_most": (0, 1e6), "curate.same_meaning": (0, 1), "curate.keep": (1e-6, 1), "curate.general": (0, 10),
     "sft.learning_rate": (1e-9, 1), "sft.epochs": (0, 1000), "sft.batch": (1, 4096), "sft.max_length": (16, 1 << 20),
-    "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.save_steps": (1, 1e9),
+    "sft.lora_r": (1, 1024), "sft.lora_alpha": (1, 4096), "sft.lora_dropout": (0, 0.99), "sft.top_layers": (0, 1000), "sft.save_steps": (1, 1e9),
     "sft.early_stop": (0, 1e6), "sft.trial": (0, 1000),
     "prefer.samples": (1, 100), "prefer.temperature": (0, 5), "prefer.max_prompts": (1, 1e6), "prefer.margin": (0, 1), "prefer.min_pairs": (1, 1e6),
     "rounds.learning_rate": (0, 1), "rounds.epochs": (1, 1000), "rounds.replay": (0, 1000),

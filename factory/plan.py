@@ -82,6 +82,7 @@ class Plan:
     minutes: float | None
     cost: float | None
     fits: bool
+    layers: str = ""  # which ones the adapter is on, where not on all
     reasons: dict[str, str] = field(default_factory=dict)
     instead: list[str] = field(default_factory=list)  # what would fit
 
@@ -95,6 +96,7 @@ class Plan:
             "processes": str(self.processes) if "processes" in self.reasons else "",
             "batch": f"{self.batch} rows" + (f" x {self.accumulation}" if self.accumulation > 1 else ""),
             "length": f"up to {self.max_length} tokens",
+            "adapter": self.layers,
             "checkpointing": "on" if self.checkpointing else "off",
             "threads": str(self.threads) if self.threads else "",
             "memory": memory if self.fits else f"{memory}: does not fit",
@@ -120,7 +122,10 @@ def plan_sft(
     order = row_order(lengths, settings.batch, row_passes(settings, work.tasks), config.seed)
     batches = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
     longest = max(max(lengths[row] for row in rows) for rows in batches)
-    size = size_of(model, settings.lora_r, longest, machine)
+    whole = size_of(model, settings.lora_r, longest, machine)
+    top = min(settings.top_layers or whole.layers, whole.layers)
+    size = whole.with_adapter_on(top)
+    first = sum(lengths[row] for row in set(order))  # tokens of every row once
     padded = sum(len(rows) * max(lengths[row] for row in rows) for rows in batches)
     tokens = sum(lengths[row] for row in order)
     labelled = sum(min(work.labelled[row], lengths[row]) for row in order)
@@ -133,7 +138,8 @@ def plan_sft(
 
     def memory(rows: int, checkpointing: bool, spread: bool = False) -> float:
         widest = max(count * longest for count, longest in shapes(rows))
-        return memory_gb(size, machine, settings.quantization, widest, checkpointing, spread)
+        trunk = first * size.hidden * 4 / GB if top < whole.layers and first < tokens else 0.0
+        return memory_gb(size, machine, settings.quantization, widest, checkpointing, spread) + trunk
 
     share = max(1, settings.batch // machine.ranks.world)
     parts = [rows for rows in range(share, 0, -1) if share % rows == 0]  # a step keeps its rows
@@ -142,14 +148,16 @@ def plan_sft(
     rows, checked, spread = next((choice for choice in choices if memory(*choice) <= limit), choices[-1])
     need = memory(rows, checked, spread)
     fits = need <= limit
-    flops = padded * size.flops * (4 / 3 if checked else 1) + labelled * size.head_flops
+    below = (whole.flops - size.flops) / 2 * first  # forward alone, and once for each row
+    flops = padded * size.flops * (4 / 3 if checked else 1) + labelled * size.head_flops + below
     padding, epochs = padded / max(tokens, 1) - 1, len(order) / len(lengths)
     reasons = _reasons(settings, machine, work, rows, checked, spread, longest, epochs, padding, memory)
     minutes = None
     if not measure:
         reasons["time"] = f"measured only on the machine itself; {flops / 1e15:,.2f} PFLOP of arithmetic"
     elif fits:
-        seconds = second_of_work(model, settings.lora_r, shapes(rows), labelled, machine)
+        frozen = (whole.layers - top, first / tokens)
+        seconds = second_of_work(model, settings.lora_r, shapes(rows), labelled, machine, frozen)
         minutes = seconds / machine.ranks.world * (4 / 3 if checked else 1) / 60
         reasons["time"] = f"{tokens / minutes / 60:,.0f} tokens/s, from a measured second of this base's layers"
     else:
@@ -180,6 +188,7 @@ def plan_sft(
         minutes=minutes,
         cost=cost,
         fits=fits,
+        layers=f"on the topmost {top} of {whole.layers} layers" if top < whole.layers else "",
         reasons=reasons,
         instead=[] if fits else _instead(config, machine, size, longest, limit),
     )
@@ -254,6 +263,7 @@ def _reasons(
         "quantization": quantization if settings.quantization == "nf4" else "as sft.quantization says",
         "batch": f"{why}; rows of like length together: {padding:.0%} padding",
         "length": f"sft.max_length; the longest row has {longest}",
+        "adapter": "sft.top_layers: quicker, less able" + ("; each row goes through those below once" if epochs > 1 else ""),
         "checkpointing": f"without it {memory(rows, False):.1f} GB" if checkpointing else "the activations fit; it would cost a third more time",
         "threads": "" if machine.gpu else "one for each core this process may use, or OMP_NUM_THREADS" + (", divided among the processes" if ranks.processes > 1 else ""),
         "memory": f"{each}weights, adapter with Adam, activations of the longest batch, libraries; limit: 90% of what is there",

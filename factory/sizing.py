@@ -11,7 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -32,6 +32,15 @@ class Size:
     kept_bytes_checkpointed: float
     flops: float  # forward and back through the layers, per token
     head_flops: float  # forward and back through the head, per labelled token; where TRL's own is taken, forward twice
+    hidden: int  # width of what goes from layer to layer
+
+    def with_adapter_on(self, layers: int) -> Size:
+        """The same base with the adapter on its topmost `layers` layers alone: what it keeps, and computes, in these."""
+        share = layers / self.layers
+        return replace(
+            self, lora=round(self.lora * share), layers=layers, kept_bytes=self.kept_bytes * share, flops=self.flops * share,
+            kept_bytes_checkpointed=self.kept_bytes_checkpointed * share,
+        )  # fmt: skip
 
 
 def base_config(name: str) -> Any:
@@ -60,7 +69,15 @@ def size_of(model: Any, lora_r: int, length: int, machine: Machine) -> Size:
     whole = [first + (model.num_hidden_layers - 1) * (second - first) for first, second in zip(one, two, strict=True)]
     parameters, linear, lora, kept, checkpointed, flops, head = whole
     return Size(
-        int(parameters), int(linear), int(lora), model.num_hidden_layers, kept, checkpointed, flops, head_flops=(6 if machine.gpu or _softcap(model) else 4) * head
+        int(parameters),
+        int(linear),
+        int(lora),
+        model.num_hidden_layers,
+        kept,
+        checkpointed,
+        flops,
+        head_flops=(6 if machine.gpu or _softcap(model) else 4) * head,
+        hidden=model.hidden_size,
     )
 
 
@@ -158,11 +175,18 @@ def _with_lora(model: Any, lora_r: int, device: str) -> Any:
 
 
 def second_of_work(
-    model: Any, lora_r: int, shapes: Sequence[tuple[int, int]], labelled: int, machine: Machine, seconds: float = 1.0
+    model: Any,
+    lora_r: int,
+    shapes: Sequence[tuple[int, int]],
+    labelled: int,
+    machine: Machine,
+    frozen: tuple[int, float] = (0, 0),
+    seconds: float = 1.0,
 ) -> float:
     """Seconds that a training takes, from about a second of one layer and a slice of the head.
 
-    shapes: (rows, padded length) of what goes forward and back at once, in turn; labelled: answer tokens in all. Of the shapes
+    shapes: (rows, padded length) of what goes forward and back at once, in turn; labelled: answer tokens in all; frozen: layers
+    below the adapter, and the share of all passes in which a row goes through them. Of the shapes
     the smallest, the middle and the largest are timed, and the others lie between them. Sources of what is timed: the base's
     own layer class in transformers with random weights, its adapter's AdamW step, and the loss over 8192 columns of the head.
     """
@@ -187,8 +211,11 @@ def second_of_work(
         rows = torch.zeros(batch, length, dtype=torch.long, device=device)
         trunk(input_ids=rows, use_cache=False).last_hidden_state.sum().backward()
 
-    share = seconds * 0.6 / len(timed)
-    per_layer = [_timed(partial(forward_and_back, *shape), share, device) for shape in timed]
+    def forward_alone(batch: int, length: int) -> None:
+        trunk(input_ids=torch.zeros(batch, length, dtype=torch.long, device=device), use_cache=False)
+
+    each = seconds * 0.6 / len(timed)
+    per_layer = [_timed(partial(forward_and_back, *shape), each, device) for shape in timed]
     optimizer = torch.optim.AdamW([weight for weight in layer.parameters() if weight.requires_grad])
     per_layer_step = _timed(optimizer.step, seconds * 0.1, device)
     columns, vocabulary = 8192, model.vocab_size
@@ -206,10 +233,15 @@ def second_of_work(
 
     per_slice = _timed(project_and_back, seconds * 0.3, device)
     tokens = [batch * length for batch, length in shapes]
-    layers = (
-        np.interp(tokens, [batch * length for batch, length in timed], per_layer).sum() + len(shapes) * per_layer_step
-    )
-    return float(layers * model.num_hidden_layers + len(shapes) * per_slice * vocabulary / columns)
+    passes = np.interp(tokens, [batch * length for batch, length in timed], per_layer).sum()
+    below, share = frozen
+    trained = model.num_hidden_layers - below
+    found = trained * (passes + len(shapes) * per_layer_step) + len(shapes) * per_slice * vocabulary / columns
+    if below:
+        middle = len(timed) // 2
+        forward = torch.no_grad()(partial(forward_alone, *timed[middle]))
+        found += below * share * passes * _timed(forward, seconds * 0.1, device) / per_layer[middle]
+    return float(found)
 
 
 def _timed(work: Callable[[], None], seconds: float, device: str) -> float:

@@ -106,6 +106,19 @@ def test_a_smaller_memory_halves_the_batch_then_drops_activations_then_refuses()
     assert "a machine with" in refused.value.hint
 
 
+def test_an_adapter_on_the_topmost_layers_needs_less_memory_and_arithmetic() -> None:
+    base = "smollm2-135m-instruct"
+    whole, top = (
+        plan_sft(config(base, top_layers=layers, epochs=3.0), LAPTOP, WORK, measure=False) for layers in (0, 10)
+    )
+    assert not any(line.startswith("adapter") for line in whole.lines())
+    assert any("on the topmost 10 of 30 layers (sft.top_layers" in line for line in top.lines())
+    kept = sum(WORK.lengths) * 576 * 4 / GB
+    assert top.memory_gb < whole.memory_gb and top.memory_gb > kept
+    assert whole.flops / 3 < top.flops < whole.flops / 2, "a third of the layers, and once forward through the others"
+    assert plan_sft(config(base, top_layers=99, epochs=3.0), LAPTOP, WORK, measure=False) == whole
+
+
 @pytest.mark.parametrize("batch", [1, 5, 6, 12])
 def test_part_batches_keep_the_rows_of_a_step(batch: int) -> None:
     settings = config("smollm2-135m-instruct", batch=batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ LEAST_OF_EXPERTS = 8  # pairs that are trained on where an expert's is among the
 
 
 def run(context: Context) -> dict[str, Any]:
-    settings = context.config.dpo
     pairs = read_records(context.input("prefer") / "pairs.jsonl", Preference)
     least = context.config.prefer.min_pairs
     if any(pair.provenance.get("kind") == "expert" for pair in pairs):
@@ -34,16 +34,17 @@ def run(context: Context) -> dict[str, Any]:
             f"left out: {len(pairs)} pairs, fewer than {least} (prefer.min_pairs = {context.config.prefer.min_pairs})"
         )
         return {"note": reason, "skipped": reason}
-    lengths = [sum(len(message["content"]) for message in pair.prompt) for pair in pairs]
-    order = row_order(lengths, settings.batch, settings.epochs, context.config.seed)
     spread = context.ranks.world > 1 and context.summary("sft")["plan"].get("spread", False)
-    told = train_together(train, context, order=order, spread=spread)
+    told = train_together(train, context, spread=spread)
     note = f"{told['steps']} steps on {len(pairs)} pairs, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f}"
     return {"note": note, "pairs": len(pairs), "dtype": inspect_machine().dtype, **told}
 
 
-def train(context: Context, order: list[int], spread: bool) -> dict[str, Any]:
-    """The training itself, in the build's own process or in a rank: the pairs in `order`."""
+def train(context: Context, spread: bool) -> dict[str, Any]:
+    """The training itself, in the build's own process or in a rank.
+
+    The reference's log-probabilities of each pair are computed before it, once, however often the pair is seen.
+    """
     machine = inspect_machine()
     quiet_libraries()
 
@@ -61,11 +62,11 @@ def train(context: Context, order: list[int], spread: bool) -> dict[str, Any]:
     model = add_adapter(model, context.input("sft") / "adapter", trainable=True)
     pairs = read_records(context.input("prefer") / "pairs.jsonl", Preference)
     fields = ("prompt", "chosen", "rejected")
-    rows = Dataset.from_list([{field: getattr(pairs[row], field) for field in fields} for row in order])
+    rows = Dataset.from_list([{field: getattr(pair, field) for field in fields} for pair in pairs])
     share = settings.batch // context.ranks.world
     at_once = (
         share if machine.gpu else 1
-    )  # TRL projects every position of both answers: a pair at a time halves the memory
+    )  # on a CPU a pair at a time, which needs less memory than SFT was planned with
     config = trainer_config(
         DPOConfig,
         settings,
@@ -74,17 +75,25 @@ def train(context: Context, order: list[int], spread: bool) -> dict[str, Any]:
         beta=settings.beta,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=share // at_once,
+        precompute_ref_log_probs=not spread,
+        precompute_ref_batch_size=share,
         **(spread_settings() if spread else {}),
     )
-    torch.manual_seed(context.config.seed)
-    trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
-    require_rows(trainer, len(order), context)
     if machine.fuses and not config.bf16 and not config.fp16:
-        fuse(trainer.model)
+        fuse(model)
+    torch.manual_seed(context.config.seed)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # TRL's own bar for the reference
+    trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+    require_rows(trainer, len(pairs), context)
+    known = trainer.train_dataset
+    lengths = [len(asked) + len(chosen) for asked, chosen in zip(known["prompt_ids"], known["chosen_ids"], strict=True)]
+    trainer.train_dataset = known.select(row_order(lengths, settings.batch, settings.epochs, context.config.seed))
     trainer.train_dataset = evened(
         trainer.train_dataset,
         config.per_device_train_batch_size,
-        lambda row: row | {"rejected_ids": row["chosen_ids"]},  # no preference: its gradient is nothing
+        lambda row: {
+            key: row[key.replace("rejected", "chosen")] for key in row
+        },  # no preference: its gradient is nothing
     )
     before = lora_weights(trainer.model)
     told = fit(trainer, context)

@@ -95,6 +95,7 @@ def train(
     from trl import SFTConfig, SFTTrainer
 
     from factory.fused import fuse, fuse_head
+    from factory.trunk import keep_trunk
 
     settings, machine = context.config.sft, inspect_machine()
     disable_progress_bars()
@@ -121,12 +122,14 @@ def train(
         train_dataset=_rows([examples[row] for row in order]),
         eval_dataset=_rows(dev) if dev else None,
         processing_class=tokenizer,
-        peft_config=None if context.earlier else _lora(settings),
+        peft_config=None if context.earlier else _lora(settings, model),
         callbacks=[EarlyStoppingCallback(settings.early_stop)] if dev and config.eval_strategy != "no" else [],
     )
     require_rows(trainer, len(order), context)
     if machine.fuses and not config.bf16 and not config.fp16:
         fuse(trainer.model)
+    if settings.top_layers and not spread and len(set(order)) < len(order):  # a row that is seen once need not be kept
+        keep_trunk(trainer.model)
     before = lora_weights(trainer.model)
     if spread:
         context.say("    left out, as no process has all weights: trial, early stop, adapter on and off")
@@ -152,15 +155,29 @@ def _rows(examples: Sequence[Example]) -> Any:
     return Dataset.from_list([{"prompt": row.prompt, "completion": row.completion} for row in examples])
 
 
-def _lora(settings: Sft) -> Any:
+def _lora(settings: Sft, model: Any) -> Any:
+    """On all linear layers, or on those of the topmost `top_layers` layers."""
+    import torch
     from peft import LoraConfig
 
+    layers = model.config.get_text_config().num_hidden_layers
+    where: dict[str, Any] = {"target_modules": "all-linear"}
+    if 0 < settings.top_layers < layers:
+        linear = {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if ".layers." in name and isinstance(module, torch.nn.Linear)
+        }
+        where = {
+            "target_modules": sorted(linear),
+            "layers_to_transform": list(range(layers - settings.top_layers, layers)),
+        }
     return LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules="all-linear",
         task_type="CAUSAL_LM",
+        **where,
     )
 
 

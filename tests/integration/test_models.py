@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,9 @@ def test_sft_dpo_merge_and_reload(architecture: str, tmp_path: Path) -> None:
     told = sft.run(context(base, run, "sft"))
     assert told["steps"] == 3
     told = dpo.run(context(base, run, "dpo"))
-    assert told["steps"] == 3
+    assert told["steps"] == 3 and told["first_loss"] == pytest.approx(math.log(2), abs=1e-3), (
+        "it starts at its reference"
+    )
     trained, tuned = adapter(run, "sft"), adapter(run, "dpo")
     assert [name for name in trained if (trained[name] == tuned[name]).all()] == [], "DPO moves every matrix"
     assert any(bool(weight.any()) for name, weight in trained.items() if "lora_B" in name)
@@ -125,6 +129,27 @@ def test_sft_dpo_merge_and_reload(architecture: str, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "merged")
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert (logits(reloaded, tokenizer) - with_adapter).abs().max() < 1e-4
+
+
+def test_the_reference_of_dpo_is_computed_once_for_a_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiny import tiny_model
+    from trl import DPOTrainer
+
+    base = tiny_model(tmp_path / "base", initializer_range=0.1)
+    sft.run(context(base, tmp_path / "run", "sft"))
+    asked: list[int] = []
+    own = DPOTrainer.compute_ref_log_probs
+
+    def counted(self: Any, model: Any, inputs: Any) -> Any:
+        asked.append(len(inputs["input_ids"]) // 2)
+        return own(self, model, inputs)
+
+    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", counted)
+    twice = context(base, tmp_path / "run", "dpo")
+    twice.domain.config = replace(twice.config, dpo=replace(twice.config.dpo, epochs=2.0))
+    told = dpo.run(twice)
+    assert told["steps"] == 6 and sum(asked) == 12
+    assert told["first_loss"] == pytest.approx(math.log(2), abs=1e-3) and told["final_loss"] < told["first_loss"]
 
 
 def test_every_catalog_entry_has_a_proven_architecture() -> None:

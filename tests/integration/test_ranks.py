@@ -18,7 +18,9 @@ from .toy import Command, actions, adapter, factory, make_base, make_toy
 
 RUN = Path("runs/toy/default")
 PLAIN = ["sft.lora_dropout=0", "sft.epochs=1.6", "sft.trainer.logging_steps=1", "dpo.trainer.logging_steps=1"]
-SETTINGS = [word for setting in PLAIN for word in ("--set", setting)]  # 58 rows: of the last step one process has two, the other none
+SETTINGS = [
+    word for setting in PLAIN for word in ("--set", setting)
+]  # 58 rows: of the last step one process has two, the other none
 TWO = ["--processes", "2"]
 
 
