@@ -16,7 +16,7 @@ from factory.config import Dpo, Sft
 from factory.errors import FactoryError, suggest
 from factory.files import read_json
 from factory.guard import WINDOW, LossGuard
-from factory.hardware import Machine, forget_peak, give_memory_back, peak_memory_gb, trim_memory
+from factory.hardware import Machine, bf16_factor, forget_peak, give_memory_back, peak_memory_gb, trim_memory
 from factory.progress import Progress
 from factory.ranks import is_first, over_ranks, whole
 from factory.records import Example, read_records, read_rows
@@ -70,6 +70,9 @@ def row_order(lengths: Sequence[int], batch: int, epochs: float | Sequence[float
     return order + left
 
 
+SLOW_BF16 = 3.0  # times fp32: far above what processors with some bf16 need, far below those that emulate it
+
+
 def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Machine, **own: Any) -> Any:
     """TRL's config: what the section says, what this machine needs, then the section's `trainer` table word for word."""
     known = {field.name for field in dataclasses.fields(kind)}
@@ -102,8 +105,20 @@ def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Ma
         "ddp_find_unused_parameters": False,
     }
     config = kind(**{**defaults, **own, **section.trainer})
+    if config.bf16 and not machine.gpu and not machine.native_bf16:
+        _require_bf16(context)
     config._n_gpu = min(1, config.n_gpu)  # a process has one GPU: else transformers would spread over all that it sees
     return config
+
+
+def _require_bf16(context: Context) -> None:
+    """Say what bf16 costs on a processor that has none, or none that is quick; refuse what would look like a run that hangs."""
+    factor, what = bf16_factor(), f"[{context.stage}.trainer] bf16"
+    told = f"a matrix product takes {factor:.3g} times as long as in fp32 on this processor (measured now)"
+    if factor > SLOW_BF16:
+        raise FactoryError(f"{what}: {told}.", "Take it out: without it training runs in fp32 here.")
+    if is_first():
+        context.say(f"    {what}: {told}; training was quicker in fp32 on processors without AMX")
 
 
 LEAST_DEV, MOST_DEV = 24, 48  # dev rows whose loss is taken: fewer say too little, more cost too much

@@ -12,6 +12,7 @@ import pytest
 
 from factory.config import Config, Dpo, Prefer, Sft
 from factory.domain import Domain, Task
+from factory.errors import FactoryError
 from factory.models import base_folder, catalog, load_base, load_nf4
 from factory.records import Example, Preference, write_records
 from factory.stage import Context
@@ -129,6 +130,29 @@ def test_sft_dpo_merge_and_reload(architecture: str, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "merged")
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert (logits(reloaded, tokenizer) - with_adapter).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("factor", [115.0, 1.4])
+def test_bf16_on_a_processor_without_it_is_one_line_with_the_measured_factor(
+    factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny import tiny_model
+
+    from factory import training
+
+    assert 0 < training.bf16_factor() < 1e4
+    monkeypatch.setattr(training, "bf16_factor", lambda: factor)
+    said: list[str] = []
+    asked = replace(context(tiny_model(tmp_path / "base"), tmp_path / "run", "sft"), say=said.append)
+    asked.domain.config = replace(asked.config, sft=replace(asked.config.sft, trial=0, trainer={"bf16": True}))
+    if factor > 3:
+        with pytest.raises(FactoryError, match=r"^\[sft.trainer\] bf16: a matrix product takes 115 times") as caught:
+            sft.run(asked)
+        assert "Take it out" in caught.value.hint
+        assert not (tmp_path / "run" / "sft" / "adapter").exists()
+    else:
+        assert sft.run(asked)["steps"] == 3
+        assert sum("takes 1.4 times as long as in fp32 on this processor (measured now)" in line for line in said) == 1
 
 
 def test_the_reference_of_dpo_is_computed_once_for_a_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
