@@ -12,7 +12,7 @@ from factory.models import catalog, find_base, load_tokenizer, local_folder
 from factory.progress import duration
 from factory.records import Example, Message
 from factory.sizing import Size, base_config, second_of_work, size_of
-from factory.training import row_order, row_passes
+from factory.training import keeps_trunk, row_order, row_passes
 
 GB = 1e9
 LIBRARIES_GB = 0.95  # Python with torch, transformers, datasets, peft and trl imported, as this project measured it
@@ -125,9 +125,10 @@ def plan_sft(
     whole = size_of(model, settings.lora_r, longest, machine)
     top = min(settings.top_layers or whole.layers, whole.layers)
     size = whole.with_adapter_on(top)
-    first = sum(lengths[row] for row in set(order))  # tokens of every row once
     padded = sum(len(rows) * max(lengths[row] for row in rows) for rows in batches)
     tokens = sum(lengths[row] for row in order)
+    kept = top < whole.layers and keeps_trunk(settings, machine.ranks.world, order)
+    below = sum(lengths[row] for row in (set(order) if kept else order))  # tokens that go through the layers below
     labelled = sum(min(work.labelled[row], lengths[row]) for row in order)
     limit = (machine.gpu_memory_gb if machine.gpu else machine.memory_gb) * 2**30 / GB * USABLE
 
@@ -138,7 +139,7 @@ def plan_sft(
 
     def memory(rows: int, checkpointing: bool, spread: bool = False) -> float:
         widest = max(count * longest for count, longest in shapes(rows))
-        trunk = first * size.hidden * 4 / GB if top < whole.layers and first < tokens else 0.0
+        trunk = below * size.hidden * 4 / GB if kept and not machine.gpu else 0.0
         return memory_gb(size, machine, settings.quantization, widest, checkpointing, spread) + trunk
 
     share = max(1, settings.batch // machine.ranks.world)
@@ -148,15 +149,15 @@ def plan_sft(
     rows, checked, spread = next((choice for choice in choices if memory(*choice) <= limit), choices[-1])
     need = memory(rows, checked, spread)
     fits = need <= limit
-    below = (whole.flops - size.flops) / 2 * first  # forward alone, and once for each row
-    flops = padded * size.flops * (4 / 3 if checked else 1) + labelled * size.head_flops + below
+    flops = padded * size.flops * (4 / 3 if checked else 1) + labelled * size.head_flops
+    flops += below * (whole.flops - size.flops) / 2  # forward alone
     padding, epochs = padded / max(tokens, 1) - 1, len(order) / len(lengths)
-    reasons = _reasons(settings, machine, work, rows, checked, spread, longest, epochs, padding, memory)
+    reasons = _reasons(settings, machine, work, rows, checked, spread, longest, epochs, padding, kept, memory)
     minutes = None
     if not measure:
         reasons["time"] = f"measured only on the machine itself; {flops / 1e15:,.2f} PFLOP of arithmetic"
     elif fits:
-        frozen = (whole.layers - top, first / tokens)
+        frozen = (whole.layers - top, below / tokens)
         seconds = second_of_work(model, settings.lora_r, shapes(rows), labelled, machine, frozen)
         minutes = seconds / machine.ranks.world * (4 / 3 if checked else 1) / 60
         reasons["time"] = f"{tokens / minutes / 60:,.0f} tokens/s, from a measured second of this base's layers"
@@ -213,7 +214,7 @@ def memory_gb(
     """
     width = 2 if machine.dtype == "bfloat16" else 4
     kept = size.kept_bytes_checkpointed if checkpointing else size.kept_bytes
-    back = size.kept_bytes / size.layers * 2  # gradients of the layer that is on its way back
+    back = size.kept_bytes / size.adapted * 2  # gradients of the layer that is on its way back
     holes = 1 if machine.gpu else FUSED_HOLES if machine.fuses else HOLES
     moving = tokens * (kept + back) * holes + HEAD
     if machine.gpu and quantization == "nf4":
@@ -240,6 +241,7 @@ def _reasons(
     longest: int,
     epochs: float,
     padding: float,
+    kept: bool,
     memory: Callable[..., float],
 ) -> dict[str, str]:
     ranks, share = machine.ranks, max(1, settings.batch // machine.ranks.world)
@@ -263,7 +265,7 @@ def _reasons(
         "quantization": quantization if settings.quantization == "nf4" else "as sft.quantization says",
         "batch": f"{why}; rows of like length together: {padding:.0%} padding",
         "length": f"sft.max_length; the longest row has {longest}",
-        "adapter": "sft.top_layers: quicker, less able" + ("; each row goes through those below once" if epochs > 1 else ""),
+        "adapter": "sft.top_layers: quicker, less able" + ("; each row goes through those below once" if kept else ""),
         "checkpointing": f"without it {memory(rows, False):.1f} GB" if checkpointing else "the activations fit; it would cost a third more time",
         "threads": "" if machine.gpu else "one for each core this process may use, or OMP_NUM_THREADS" + (", divided among the processes" if ranks.processes > 1 else ""),
         "memory": f"{each}weights, adapter with Adam, activations of the longest batch, libraries; limit: 90% of what is there",

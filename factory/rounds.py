@@ -100,3 +100,10 @@ def check_base(context: Context) -> None:
             f"{context.earlier.name} was trained on {before}, this round would be on {context.config.base}.",
             f"A round goes on from the adapter before it: leave base = {before}, or begin anew with --run NAME.",
         )
+    on = read_json(context.earlier / "sft" / "adapter" / "adapter_config.json").get("layers_to_transform")
+    if (len(on) if on else 0) != context.config.sft.top_layers:
+        was = len(on) if on else 0
+        raise FactoryError(
+            f"{context.earlier.name} has its adapter on {f'the topmost {was} layers' if was else 'all layers'}, and sft.top_layers is {context.config.sft.top_layers}.",
+            f"A round goes on from the adapter before it: --set sft.top_layers={was}, or begin anew with --run NAME.",
+        )

@@ -33,12 +33,13 @@ class Size:
     flops: float  # forward and back through the layers, per token
     head_flops: float  # forward and back through the head, per labelled token; where TRL's own is taken, forward twice
     hidden: int  # width of what goes from layer to layer
+    adapted: int  # layers with an adapter
 
     def with_adapter_on(self, layers: int) -> Size:
         """The same base with the adapter on its topmost `layers` layers alone: what it keeps, and computes, in these."""
         share = layers / self.layers
         return replace(
-            self, lora=round(self.lora * share), layers=layers, kept_bytes=self.kept_bytes * share, flops=self.flops * share,
+            self, lora=round(self.lora * share), adapted=layers, kept_bytes=self.kept_bytes * share, flops=self.flops * share,
             kept_bytes_checkpointed=self.kept_bytes_checkpointed * share,
         )  # fmt: skip
 
@@ -78,6 +79,7 @@ def size_of(model: Any, lora_r: int, length: int, machine: Machine) -> Size:
         flops,
         head_flops=(6 if machine.gpu or _softcap(model) else 4) * head,
         hidden=model.hidden_size,
+        adapted=model.num_hidden_layers,
     )
 
 

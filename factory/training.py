@@ -70,6 +70,12 @@ def row_order(lengths: Sequence[int], batch: int, epochs: float | Sequence[float
     return order + left
 
 
+def keeps_trunk(settings: Sft, processes: int, order: Sequence[int]) -> bool:
+    """Whether the frozen layers below the adapter compute each row once: some row comes again, with the same numbers, in this process."""
+    other = settings.trainer.get("packing") or settings.trainer.get("neftune_noise_alpha")
+    return bool(settings.top_layers) and processes == 1 and not other and len(set(order)) < len(order)
+
+
 SLOW_BF16 = 3.0  # times fp32: far above what processors with some bf16 need, far below those that emulate it
 
 

@@ -76,11 +76,12 @@ def weights_cause(job: Job, base: Path, adapters: Sequence[Path]) -> tuple[str, 
 
 
 def _same_adapter(tensors: dict[str, Any], adapter: Path) -> bool:
-    """Whether the first layer's way down is this adapter's; llama.cpp keeps the order of its columns."""
+    """Whether the last layer's way down is this adapter's (the first may have none); llama.cpp keeps the order of its columns."""
     import gguf
 
-    own = _tensor(adapter, "layers.0.mlp.down_proj.lora_A.weight")
-    found = tensors.get("blk.0.ffn_down.weight.lora_a")
+    last = max((int(name.split(".")[1]) for name in tensors if name.endswith("ffn_down.weight.lora_a")), default=0)
+    own = _tensor(adapter, f"layers.{last}.mlp.down_proj.lora_A.weight")
+    found = tensors.get(f"blk.{last}.ffn_down.weight.lora_a")
     if found is None or own is None:
         return True  # an architecture that names it otherwise: nothing to compare
     return _alike(gguf.dequantize(found.data[:ROWS], found.tensor_type), own)

@@ -43,7 +43,8 @@ def run(context: Context) -> dict[str, Any]:
 def train(context: Context, spread: bool) -> dict[str, Any]:
     """The training itself, in the build's own process or in a rank.
 
-    The reference's log-probabilities of each pair are computed before it, once, however often the pair is seen.
+    In one process the reference's log-probabilities of each pair are computed before it, once, however often the pair is seen;
+    TRL 1.16 cannot hand them to other processes while the rows are in memory.
     """
     machine = inspect_machine()
     quiet_libraries()
@@ -53,6 +54,7 @@ def train(context: Context, spread: bool) -> dict[str, Any]:
     from trl import DPOConfig, DPOTrainer
 
     from factory.fused import fuse, fuse_head
+    from factory.prefix import share_prefix
 
     settings = context.config.dpo
     disable_progress_bars()
@@ -67,6 +69,7 @@ def train(context: Context, spread: bool) -> dict[str, Any]:
     at_once = (
         share if machine.gpu else 1
     )  # on a CPU a pair at a time, which needs less memory than SFT was planned with
+    once, rows_at_once = context.ranks.world == 1, context.summary("sft").get("plan", {}).get("batch", 2)
     config = trainer_config(
         DPOConfig,
         settings,
@@ -75,14 +78,17 @@ def train(context: Context, spread: bool) -> dict[str, Any]:
         beta=settings.beta,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=share // at_once,
-        precompute_ref_log_probs=not spread,
-        precompute_ref_batch_size=share,
+        precompute_ref_log_probs=once,
+        precompute_ref_batch_size=max(1, min(share, rows_at_once // 2)),
         **(spread_settings() if spread else {}),
     )
     if machine.fuses and not config.bf16 and not config.fp16:
         fuse(model)
+        share_prefix(model)
     torch.manual_seed(context.config.seed)
     os.environ.setdefault("TQDM_DISABLE", "1")  # TRL's own bar for the reference
+    if once:
+        context.say(f"    reference: the SFT adapter's log-probabilities of {len(pairs)} pairs")
     trainer = DPOTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
     require_rows(trainer, len(pairs), context)
     known = trainer.train_dataset

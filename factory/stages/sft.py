@@ -22,6 +22,7 @@ from factory.training import (
     MOST_DEV,
     dev_settings,
     fit,
+    keeps_trunk,
     lora_weights,
     require_rows,
     row_order,
@@ -128,7 +129,7 @@ def train(
     require_rows(trainer, len(order), context)
     if machine.fuses and not config.bf16 and not config.fp16:
         fuse(trainer.model)
-    if settings.top_layers and not spread and len(set(order)) < len(order):  # a row that is seen once need not be kept
+    if keeps_trunk(settings, context.ranks.world, order):
         keep_trunk(trainer.model)
     before = lora_weights(trainer.model)
     if spread:
