@@ -30,7 +30,7 @@ def fuse(model: Any) -> Any:
     For fp32 weights on a CPU, of which the adapter's alone are trained: no other weight gets a gradient.
     """
     for module in model.modules():
-        kind = type(module)
+        kind: Any = type(module)
         if kind is Linear:
             module.__class__ = FusedLora
         elif kind.__name__ in NORMS:
@@ -78,7 +78,7 @@ class FusedLora(Linear):  # type: ignore[misc]
         return _Lora.apply(x, self.base_layer.weight, self.base_layer.bias, a, b, self.scaling[name])
 
 
-class FusedNorm(torch.nn.Module):
+class FusedNorm(torch.nn.Module):  # type: ignore[misc]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         added = NORMS[type(self).__name__.removeprefix("Fused")]
         return _Norm.apply(
@@ -86,12 +86,12 @@ class FusedNorm(torch.nn.Module):
         )
 
 
-class FusedGated(torch.nn.Module):
+class FusedGated(torch.nn.Module):  # type: ignore[misc]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down_proj(_Gated.apply(self.gate_proj(x), self.up_proj(x), self.act_fn))
 
 
-class _Lora(Function):
+class _Lora(Function):  # type: ignore[misc]
     """x @ weight.T + bias + scale * (x @ a.T) @ b.T, for x of any number of leading dimensions."""
 
     @staticmethod
@@ -112,7 +112,7 @@ class _Lora(Function):
         return grad_x, None, None, grad_low.T @ rows, (low.T @ grad).mul_(ctx.scale).T, None
 
 
-class _Norm(Function):
+class _Norm(Function):  # type: ignore[misc]
     """x / sqrt(mean of x squared + eps) * weight, over the last dimension."""
 
     @staticmethod
@@ -130,7 +130,7 @@ class _Norm(Function):
         return grad.mul_(scale).addcmul_(x, along), None, None
 
 
-class _Gated(Function):
+class _Gated(Function):  # type: ignore[misc]
     """act(gate) * up; the activation is computed again on the way back instead of kept."""
 
     @staticmethod
@@ -166,7 +166,7 @@ class Head:
         return _Head.apply(hidden, weight, bias, targets, scale / temperature, outputs)
 
 
-class _Head(Function):
+class _Head(Function):  # type: ignore[misc]
     """Log-probabilities of targets [N] under hidden [N, H] @ weight.T [H, V], and what TRL logs of them, each [N] in fp32.
 
     Each position's gradient is finished while its logits are there: they are neither kept nor projected again.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 
-class SharedPrefix(torch.nn.Module):
+class SharedPrefix(torch.nn.Module):  # type: ignore[misc]
     """The forward of a decoder that is given TRL's pairs: rows of the first half answer what those of the second half answer."""
 
     def forward(self, input_ids: Any = None, attention_mask: Any = None, **kwargs: Any) -> Any:
@@ -59,7 +59,8 @@ def share_prefix(model: Any) -> None:
     """Let a peft model's decoder compute once what the two rows of a pair begin with. For fp32 on a CPU."""
     decoder = model.get_base_model().get_decoder()
     if not isinstance(decoder, SharedPrefix):
-        decoder.__class__ = _shared(type(decoder))
+        kind: Any = type(decoder)
+        decoder.__class__ = _shared(kind)
 
 
 def _parts(ids: Any, mask: Any) -> tuple[list[int], list[int]] | None:

@@ -43,7 +43,7 @@ class Kept:
             self.rows.setdefault(key, out[place, : self.lengths[place]].cpu().clone())
 
 
-class Frozen(torch.nn.Module):
+class Frozen(torch.nn.Module):  # type: ignore[misc]
     """The forward of a layer whose output no trained weight lies below."""
 
     kept: Kept
@@ -70,7 +70,8 @@ def keep_trunk(model: Any) -> int:
     if below:
         kept = Kept()
         for number, layer in enumerate(layers[:below]):
-            layer.__class__ = _frozen(type(layer))
+            kind: Any = type(layer)
+            layer.__class__ = _frozen(kind)
             layer.kept, layer.last = kept, number == below - 1
         decoder.register_forward_pre_hook(kept.begin, with_kwargs=True)
     return below

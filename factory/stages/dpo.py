@@ -69,7 +69,7 @@ def train(context: Context, spread: bool) -> dict[str, Any]:
     at_once = (
         share if machine.gpu else 1
     )  # on a CPU a pair at a time, which needs less memory than SFT was planned with
-    once, rows_at_once = context.ranks.world == 1, context.summary("sft").get("plan", {}).get("batch", 2)
+    once = context.ranks.world == 1
     config = trainer_config(
         DPOConfig,
         settings,
@@ -79,7 +79,6 @@ def train(context: Context, spread: bool) -> dict[str, Any]:
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=share // at_once,
         precompute_ref_log_probs=once,
-        precompute_ref_batch_size=max(1, min(share, rows_at_once // 2)),
         **(spread_settings() if spread else {}),
     )
     if machine.fuses and not config.bf16 and not config.fp16:
