@@ -66,9 +66,7 @@ def train(context: Context, spread: bool) -> dict[str, Any]:
     fields = ("prompt", "chosen", "rejected")
     rows = Dataset.from_list([{field: getattr(pair, field) for field in fields} for pair in pairs])
     share = settings.batch // context.ranks.world
-    at_once = (
-        share if machine.gpu else 1
-    )  # on a CPU a pair at a time, which needs less memory than SFT was planned with
+    at_once = share if machine.gpu else 1  # on a CPU a pair at a time: less memory than SFT was planned with
     once = context.ranks.world == 1
     config = trainer_config(
         DPOConfig,
