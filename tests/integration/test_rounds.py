@@ -206,3 +206,5 @@ def test_more_feedback_changes_the_round_or_makes_the_next(second: Path, tmp_pat
     assert "answers are known from an earlier build" in built, "the base is not asked again"
     other = factory(cwd, "build", "toy", "--round", "3", "--set", "base=smollm2-135m-instruct", code=1)
     assert "this round would be on smollm2-135m-instruct" in other
+    other = factory(cwd, "build", "toy", "--round", "3", "--set", "sft.top_layers=1", code=1)
+    assert "has its adapter on all layers, and sft.top_layers is 1" in other and "--set sft.top_layers=0" in other
