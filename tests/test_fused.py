@@ -47,6 +47,20 @@ def answers(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return logits.detach(), grads
 
 
+def learn(model: Any, rows: list[list[int]]) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Logits of rows as one batch, padded behind, without the padding; the gradients of the adapter."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    model.zero_grad(set_to_none=True)
+    logits = model(input_ids=ids, attention_mask=mask).logits
+    own = [row[: len(given)] for row, given in zip(logits, rows, strict=True)]
+    torch.manual_seed(3)
+    sum((row * torch.randn_like(row)).sum() for row in own).backward()
+    grads = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    return [row.detach() for row in own], grads
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_fused_model_computes_what_the_plain_one_does(architecture: str, tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "base", architecture, initializer_range=0.1, **ARCHITECTURES[architecture])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from integration.test_models import ARCHITECTURES
-from test_fused import adapted
+from test_fused import adapted, learn
 from tiny import tiny_model
 
 from factory import prefix
@@ -20,21 +19,7 @@ PAIRS = [
     ([5, 5, 6, 9], [5, 5, 6, 9, 9, 9, 3]),
     ([7, 8, 3, 4, 5, 5], [7, 8, 3, 4, 5]),
 ]
-
-
-def run(model: Any, pairs: list[tuple[list[int], list[int]]]) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    """Logits of all first rows, then of all second ones, without padding, and the adapter's gradients."""
-    rows = [first for first, _ in pairs] + [second for _, second in pairs]
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    model.zero_grad(set_to_none=True)
-    logits = model(input_ids=ids, attention_mask=mask).logits
-    own = [row[: len(given)] for row, given in zip(logits, rows, strict=True)]
-    torch.manual_seed(3)
-    sum((row * torch.randn_like(row)).sum() for row in own).backward()
-    grads = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    return [row.detach() for row in own], grads
+ROWS = [first for first, _ in PAIRS] + [second for _, second in PAIRS]  # as TRL lays them out
 
 
 @pytest.mark.parametrize("window", [4, 64])
@@ -48,12 +33,12 @@ def test_pairs_give_the_same_with_their_beginning_computed_once(
     elif window == 4:
         pytest.skip("it has no sliding window")
     model = fuse(adapted(tiny_model(tmp_path / "base", architecture, initializer_range=0.1, **changes)))
-    expected, expected_grads = run(model, PAIRS)
+    expected, expected_grads = learn(model, ROWS)
     share_prefix(model)
     tokens: list[int] = []
     decoder = model.get_base_model().get_decoder()
     decoder.embed_tokens.register_forward_hook(lambda module, given, out: tokens.append(given[0].numel()))
-    found, grads = run(model, PAIRS)
+    found, grads = learn(model, ROWS)
     assert tokens == [3 * 8], "three pairs of at most eight positions, not six rows of seven"
     for one, other in zip(expected, found, strict=True):
         assert torch.allclose(one, other, atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 from integration.test_models import ARCHITECTURES, context
 from integration.toy import adapter
 from peft import LoraConfig, get_peft_model
+from test_fused import learn
 from tiny import tiny_model
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -35,20 +36,6 @@ def adapted(folder: Path, settings: Sft) -> Any:
     return model
 
 
-def learn(model: Any, places: list[int]) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    """Logits of rows as one batch, padded behind, without the padding; the gradients of the adapter."""
-    rows = [ROWS[place] for place in places]
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    model.zero_grad(set_to_none=True)
-    logits = model(input_ids=ids, attention_mask=mask).logits
-    own = [row[: len(given)] for row, given in zip(logits, rows, strict=True)]
-    torch.cat(own).logsumexp(-1).sum().backward()
-    grads = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    return [row.detach() for row in own], grads
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_rows_that_come_again_are_not_computed_below_and_give_the_same(architecture: str, tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "base", architecture, initializer_range=0.1, **ARCHITECTURES[architecture])
@@ -59,7 +46,9 @@ def test_rows_that_come_again_are_not_computed_below_and_give_the_same(architect
     below.self_attn.register_forward_hook(lambda *_: computed.append(1))
     for places, known in [([0, 1], False), ([2, 3], False), ([1, 2], True), ([3, 0], True), ([0], True)]:
         computed.clear()
-        (expected, expected_grads), (found, grads) = learn(plain, places), learn(kept, places)
+        (expected, expected_grads), (found, grads) = (
+            learn(model, [ROWS[place] for place in places]) for model in (plain, kept)
+        )
         assert bool(computed) is not known
         for one, other in zip(expected, found, strict=True):
             assert torch.allclose(one, other, atol=1e-5)
@@ -78,7 +67,7 @@ def test_only_training_keeps_rows(tmp_path: Path) -> None:
     assert not kept.rows
     model.train()(input_ids=ids.repeat(2, 1), attention_mask=torch.tensor([[0, 1, 1, 1, 1], [1] * 5]))
     assert not kept.rows, "padded in front: positions differ"
-    learn(model, [0])
+    learn(model, ROWS[:1])
     assert len(kept.rows) == 1
     answered = model.eval().generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=3, do_sample=False

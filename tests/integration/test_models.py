@@ -159,6 +159,8 @@ def test_the_reference_of_dpo_is_computed_once_for_a_pair(tmp_path: Path, monkey
     from tiny import tiny_model
     from trl import DPOTrainer
 
+    from factory import fused, prefix
+
     base = tiny_model(tmp_path / "base", initializer_range=0.1)
     sft.run(context(base, tmp_path / "run", "sft"))
     asked: list[int] = []
@@ -169,10 +171,16 @@ def test_the_reference_of_dpo_is_computed_once_for_a_pair(tmp_path: Path, monkey
         return own(self, model, inputs)
 
     monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", counted)
+    used: list[str] = []
+    for module, name in ((fused, "fuse"), (prefix, "share_prefix")):
+        lever = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda model, lever=lever, name=name: (used.append(name), lever(model))[1])
+    sft.run(context(base, tmp_path / "again", "sft"))
+    assert used == ["fuse", "fuse"], "the plan's second, then the training"
     twice = context(base, tmp_path / "run", "dpo")
     twice.domain.config = replace(twice.config, dpo=replace(twice.config.dpo, epochs=2.0))
     told = dpo.run(twice)
-    assert told["steps"] == 6 and sum(asked) == 12
+    assert told["steps"] == 6 and sum(asked) == 12 and used[2:] == ["fuse", "share_prefix"]
     assert told["first_loss"] == pytest.approx(math.log(2), abs=1e-3) and told["final_loss"] < told["first_loss"]
 
 
