@@ -50,17 +50,24 @@ def row_passes(settings: Sft, tasks: Sequence[str]) -> list[float]:
 def row_order(lengths: Sequence[int], batch: int, epochs: float | Sequence[float], seed: int) -> list[int]:
     """Rows in training order: batches of near-equal length, shuffled anew for every epoch.
 
-    `epochs`: of all rows, or of each; those that are seen more often than others are alone in the last epochs. The order depends on nothing but the arguments and is consumed front to back, so that a resumed run sees the very rows
-    that an unbroken one would.
+    `epochs`: of all rows, or of each; a row that is seen less often than others is spread over the whole training, so that no
+    task comes last alone and what came first is not forgotten. The order depends on nothing but the arguments and is consumed
+    front to back, so that a resumed run sees the very rows that an unbroken one would.
     """
     order: list[int] = []
     left: list[int] = []  # rows that filled no batch wait for the next epoch, so that batches stay aligned
     rng = random.Random(seed)
     often = [epochs] * len(lengths) if isinstance(epochs, float | int) else epochs
-    for epoch in range(math.ceil(max(often, default=0))):
+    count = math.ceil(max(often, default=0))
+    places = list(range(len(lengths)))
+    random.Random(f"{seed}/turns").shuffle(places)
+    turn = [place / len(places) for place in places]  # with 0.5 epochs every second row is seen, in any of them
+    for epoch in range(count):
         every = list(range(len(lengths)))
         rng.shuffle(every)
-        rows = left + [row for place, row in enumerate(every) if often[row] - epoch > place / len(every)]
+        due = [math.floor(turn[row] + often[row] * (epoch + 1) / count) for row in every]
+        had = [math.floor(turn[row] + often[row] * epoch / count) for row in every]
+        rows = left + [row for row, now, before in zip(every, due, had, strict=True) if now > before]
         full = len(rows) // batch * batch
         rows, left = rows[:full], rows[full:]
         rows.sort(key=lambda row: lengths[row] // 8)
