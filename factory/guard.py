@@ -11,6 +11,7 @@ WINDOW = 5  # readings whose mean is compared: one odd batch ends nothing
 STILL = 1e-4  # losses of different rows that differ by less come from weights so large that all answers are alike
 KNOWN = 0.1  # a loss this low may stand still: all is learned
 TIMES, MORE = 2.0, 3.0  # an exploded loss is so many times the lowest so far, and so many nats above it
+FIRST_TIMES, FIRST_MORE = 3.0, 9.0  # against the first reading, which is of one batch: rows of like length, so of one task
 
 
 class LossGuard:
@@ -22,17 +23,23 @@ class LossGuard:
     def __init__(self, stage: str, dtype: str, rate: float, key: str, known: Sequence[float] = ()) -> None:
         self.stage, self.dtype, self.rate, self.key = stage, dtype, rate, key
         self.losses = list(known)
-        self.lowest = min((self._mean(end) for end in range(1, len(self.losses) + 1)), default=math.inf)
+        self.lowest = min((self._mean(end) for end in range(WINDOW + 1, len(self.losses) + 1)), default=math.inf)
 
     def look(self, step: int, loss: float) -> None:
         """Take in the loss of a step. Raises FactoryError when it is NaN or infinite, or the last WINDOW are far above the lowest, or all alike."""
         self.finite(step, loss)
         self.losses.append(loss)
-        mean = self._mean(len(self.losses))
-        if mean > max(TIMES * self.lowest, self.lowest + MORE):
-            self._stop(f"the loss exploded, from {self.lowest:.1f} to {mean:.1f} by step {step}")
+        if len(self.losses) <= WINDOW:
+            return
+        first, mean = self.losses[0], self._mean(len(self.losses))
+        for low, limit in (
+            (self.lowest, max(TIMES * self.lowest, self.lowest + MORE)),
+            (first, max(FIRST_TIMES * first, first + FIRST_MORE)),
+        ):
+            if mean > limit:
+                self._stop(f"the loss exploded, from {low:.1f} to {mean:.1f} by step {step}")
         last = self.losses[-WINDOW:]
-        if len(self.losses) > WINDOW and max(last) - min(last) < STILL < abs(loss - self.losses[0]) and loss > KNOWN:
+        if max(last) - min(last) < STILL < abs(loss - self.losses[0]) and loss > KNOWN:
             self._stop(f"the loss stands at {loss:.2f} by step {step}, whatever the rows")
         self.lowest = min(self.lowest, mean)
 
@@ -57,6 +64,5 @@ class LossGuard:
         )
 
     def _mean(self, end: int) -> float:
-        """The mean of the WINDOW readings before `end`; the first one alone until there are more."""
-        part = self.losses[end - WINDOW : end] if end > WINDOW else self.losses[:1]
-        return sum(part) / len(part)
+        """The mean of the WINDOW readings before `end`."""
+        return sum(self.losses[end - WINDOW : end]) / WINDOW

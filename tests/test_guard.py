@@ -31,6 +31,7 @@ def test_a_loss_that_stands_still_where_all_answers_are_alike_ends_it() -> None:
         [5.0, 4.0, 3.0, 9.0, 2.0, 1.0, 6.0, 0.5, 0.1, 2.0],  # odd batches
         [0.69, 0.5, 3.0, 0.1, 0.0, 2.5, 0.0, 0.3],  # DPO on few pairs
         [8.0] * 40,
+        [2.5, 7.0, 6.8, 7.2, 6.6, 7.1, 6.9, 5.0, 3.0],  # the first batch: long texts, then labels
         [6.0, 5.5, 9.9, 9.9, 9.9, 9.9, 2.0, 1.0],  # one reading too few
     ],
 )
