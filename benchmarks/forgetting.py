@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
-from quality import FACTORY, RESULTS, processor
+from quality import RESULTS, built, processor
 
 from factory.files import read_json
 from factory.forgetting import forgetting
@@ -36,10 +34,7 @@ def main() -> None:
 
 def measured(domain: str, share: float) -> dict[str, Any]:
     """Build with this share up to its scores, and measure what was forgotten."""
-    name = f"general-{share:g}"
-    command = [FACTORY, "build", domain, "--run", name, "--until", "evaluate", "--set", f"curate.general={share}"]
-    subprocess.run(command, check=True)
-    run = Path("runs") / domain / name
+    run = built(domain, f"general-{share:g}", [f"curate.general={share}"])
     scores, sft = read_json(run / "evaluate" / "scores.json"), read_json(run / "sft" / "manifest.json")["summary"]
     base = read_json(run / "sft" / "base.json")
     found = forgetting(run, base, "nf4", run / scores["best"] / "adapter", print)

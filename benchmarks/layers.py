@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
-from quality import FACTORY, RESULTS, processor
+from quality import NO_DPO, RESULTS, built, processor
 
 from factory.files import read_json
-
-NO_DPO = ("prefer.max_prompts=1", "prefer.min_pairs=1000")
 
 
 def main() -> None:
@@ -36,10 +32,7 @@ def main() -> None:
 
 def measured(domain: str, layers: int) -> dict[str, Any]:
     """Build with the adapter on so many layers up to its scores."""
-    name = f"layers-{layers}"
-    words = [word for one in (f"sft.top_layers={layers}", *NO_DPO) for word in ("--set", one)]
-    subprocess.run([FACTORY, "build", domain, "--run", name, "--until", "evaluate", *words], check=True)
-    run = Path("runs") / domain / name
+    run = built(domain, f"layers-{layers}", [f"sft.top_layers={layers}", *NO_DPO])
     sft = read_json(run / "sft" / "manifest.json")["summary"]
     scored = read_json(run / "evaluate" / "scores.json")["models"]["sft"]
     return {

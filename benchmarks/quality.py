@@ -16,11 +16,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 FACTORY = str(Path(sys.executable).with_name("factory"))  # the command beside this Python, wherever PATH points
 NAMES = ("base", "sft", "dpo", "ngram", "majority")
+NO_DPO = ("prefer.max_prompts=1", "prefer.min_pairs=1000")
 
 
 def main() -> None:
@@ -36,6 +38,13 @@ def main() -> None:
     for name, (domain, options) in builds.items():
         if arguments.only in (None, name):
             measure(name, domain, options)
+
+
+def built(domain: str, run: str, settings: Sequence[str], *options: str) -> Path:
+    """Build a run with these settings up to its scores; return its folder."""
+    words = [word for one in settings for word in ("--set", one)]
+    subprocess.run([FACTORY, "build", domain, "--run", run, "--until", "evaluate", *options, *words], check=True)
+    return Path("runs") / domain / run
 
 
 def measure(name: str, domain: str, options: list[str]) -> None:
