@@ -54,7 +54,8 @@ def picture(rows: list[Row], ticks: Any) -> Row | None:
          "passed": row["parity"]["passed"]}
         for row in rows
     ]  # fmt: skip
-    return {"points": points, "trained": height(rows[0]["parity"]["mean"]["trained"]), "x": across, "y": up}
+    trained = next((row for row in rows if row.get("model") != "base"), rows[0])["parity"]["mean"]["trained"]
+    return {"points": points, "trained": height(trained), "x": across, "y": up}
 
 
 def marks(run_dir: Path) -> dict[str, str]:

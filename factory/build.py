@@ -67,32 +67,33 @@ def build_run(order: Order, say: Say) -> Path:
     return context.run_dir
 
 
-def build_seeds(order: Order, count: int, say: Say) -> Path:
-    """Build a run, then train and score it from so many seeds, and keep the spread in it (factory.seeds); return its folder."""
+def orders_of_seeds(order: Order, count: int) -> list[Order]:
+    """The order, and one for each further seed (factory.seeds), which builds up to the scores."""
+    if count == 1:
+        return [order]
     if order.round > 1 or order.until or order.ranks.nodes > 1:
         raise FactoryError(
             "--seeds trains a whole first round several times, on one machine.",
             "Leave out --round, --until and --nodes.",
         )
-    run_dir = build_run(order, say)
     _, context, notes = prepare(order)
-    runs = seeds.run_names(order.run, context.config.seed, count)
-    for seed, run in list(runs.items())[1:]:
-        say(f"\nSeed {seed}:")
-        settings = [*(notes["settings"] or []), f"seed={seed}"]
-        build_run(
-            replace(
-                order,
-                run=run,
-                settings=settings,
-                tasks=notes["tasks"],
-                source=notes["source"] or "sample",
-                evals=notes["evals"],
-                until="evaluate",
-            ),
-            say,
-        )
-    seeds.keep(run_dir, runs)
+    known = {"tasks": notes["tasks"], "source": notes["source"] or "sample", "evals": notes["evals"]}
+    others = list(seeds.run_names(order.run, context.config.seed, count).items())[1:]
+    return [order] + [
+        replace(order, run=run, settings=[*(notes["settings"] or []), f"seed={seed}"], until="evaluate", **known)
+        for seed, run in others
+    ]
+
+
+def build_seeds(order: Order, count: int, say: Say) -> Path:
+    """Build a run, then train and score it from so many seeds, and keep the spread in it; return its folder."""
+    first, *others = orders_of_seeds(order, count)
+    run_dir = build_run(first, say)
+    for other in others:
+        say(f"\n{other.run}, another seed:")
+        build_run(other, say)
+    _, context, _ = prepare(order)
+    seeds.keep(run_dir, seeds.run_names(order.run, context.config.seed, count))
     refresh_report(order.domain, order.run, say)
     return run_dir
 

@@ -126,15 +126,18 @@ def build(
 
       factory build legal --processes 2
     """
-    from factory.build import Order, build_run, build_seeds, plan_run
+    from factory.build import Order, build_run, build_seeds, orders_of_seeds, plan_run
     from factory.hardware import Ranks
 
     order = Order(
         domain, run, source, task, settings or [], until, force, round, report_to, Ranks(processes, nodes, meet)
     )
     if dry:
-        for decision in plan_run(order):
-            say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")
+        for one in orders_of_seeds(order, seeds):
+            if one.run != order.run:
+                say(f"\n{one.run}, another seed:")
+            for decision in plan_run(one):
+                say(f"{decision.stage.name:10} {decision.action:7} {decision.reason}")
         return
     folder = build_seeds(order, seeds, say) if seeds > 1 else build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from toys import Factory
 
 from factory.errors import FactoryError
 from factory.export.artifact import export
-from factory.files import read_json, write_json
+from factory.files import digest, lock, read_json, write_json, write_text
+from factory.records import Prediction, read_records, write_records
 from factory.weights import convert
 from factory.weights.job import Order
 
@@ -180,11 +183,32 @@ def test_what_a_killed_export_left_is_cleared(run: Path) -> None:
     assert left(run) == ["adapter"]
 
 
-def test_two_exports_to_one_place(run: Path) -> None:
-    from factory.files import lock
+def test_a_file_is_not_replaced(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    write_text(file, "mine")
+    with pytest.raises(FactoryError, match=r"notes\.txt is a file"):
+        export(Order("toy", "adapter", output=file, force=True), silent)
+    assert file.read_text() == "mine"
 
+
+def test_what_answers_from_a_gguf_is_asked_for_before_the_work(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(FactoryError, match="xllamacpp"):
+        export(Order("toy", "gguf"), silent, lambda job, out, made: {})
+    assert left(run) == []
+
+
+def test_no_whole_answer_leaves_nothing_to_ask(run: Path) -> None:
+    path = run / "evaluate" / "predictions" / "sft.jsonl"
+    write_records(path, [replace(row, prediction="") for row in read_records(path, Prediction)])
+    with pytest.raises(FactoryError, match="sft gave no whole answer"):
+        export(Order("toy", "folder"), silent)
+
+
+def test_two_exports_to_one_place(run: Path) -> None:
+    place = digest(str(run.resolve() / "export" / "adapter"))[:12]
     with (
-        lock(run / ".export-adapter.lock", FactoryError("")),
+        lock(run / f".export-{place}.lock", FactoryError("")),
         pytest.raises(FactoryError, match=r"Another export to .* is running"),
     ):
         export(Order("toy", "adapter"), silent)

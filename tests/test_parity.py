@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from factory.export.causes import rest_cause
 from factory.export.order import open_job
 from factory.export.parity import check_parity, require_parity
 from factory.export.reading import load_plain, read_answers
-from factory.files import read_json, write_text
+from factory.files import read_json, weights_mark, write_json, write_text
 from factory.generate import Answer, Question, answer
 from factory.records import EvalItem, Prediction, read_records, write_records
 from factory.weights import merge
@@ -132,6 +133,28 @@ def test_an_adapter_trained_elsewhere_is_named(run: Path, tmp_path: Path, base: 
     random_adapter(base, tmp_path / "other", 7)
     found = over_base(run, tmp_path, base, adapter_gguf(base, tmp_path / "other", tmp_path / "other.gguf"))
     assert not found["passed"] and found["cause"] == "adapter" and "trained elsewhere" in found["why"]
+
+
+def test_another_adapter_merged_into_it_is_named(run: Path, tmp_path: Path, base: Path) -> None:
+    job = order("gguf", "f32")
+    own = (run / "sft" / "adapter").rename(run / "own")
+    random_adapter(base, run / "sft" / "adapter", 7)
+    merge.merge(job, tmp_path / "merged")
+    shutil.rmtree(run / "sft" / "adapter")
+    own.rename(run / "sft" / "adapter")
+    tiny_gguf(tmp_path / "merged", tmp_path / "whole.gguf")
+    found = check_parity(job, tmp_path, {"file": "whole.gguf"})
+    assert not found["passed"] and found["cause"] == "adapter" and "merged into it" in found["why"]
+
+
+def test_other_weights_at_the_base_s_place_are_refused(run: Path, base: Path) -> None:
+    note = read_json(run / "sft" / "base.json")
+    write_json(run / "sft" / "base.json", note | {"weights": weights_mark(base)})
+    order("gguf", "f32")
+    shutil.rmtree(base)
+    tiny_model(base, initializer_range=0.7)
+    with pytest.raises(FactoryError, match=r"was trained over is gone: the weights in .* are others now"):
+        order("gguf", "f32")
 
 
 def test_an_adapter_of_another_base_is_named(run: Path, tmp_path: Path, base: Path) -> None:

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.errors import FactoryError, suggest
+from factory.errors import FactoryError, need_extra, suggest
 from factory.export.folder import write_folder
 from factory.export.notices import licence_text
 from factory.export.ollama import write_ollama
+from factory.export.opened import PLAIN_KINDS
 from factory.export.order import open_job
 from factory.export.parity import require_parity
 from factory.export.release import write_release
-from factory.files import atomic_write, lock, sha256, write_json, write_text
+from factory.files import atomic_write, digest, lock, sha256, write_json, write_text
 from factory.stage import full_disk_named, package_versions
 from factory.weights.gguf_files import write_gguf, write_gguf_lora
 from factory.weights.job import PLAIN, QUANTS, Job, Order, Say
@@ -54,6 +55,8 @@ def export(order: Order, say: Say, check: Check | None = None) -> Path:
     if order.kind not in KINDS:
         raise FactoryError(f"Unknown kind '{order.kind}'.", suggest(order.kind, [*KINDS, "onnx"]))
     kind = KINDS[order.kind]
+    if order.kind == "folder" or (check and order.kind not in PLAIN_KINDS):
+        _require_llama()
     job = open_job(order, kind.quants, say)
     if job.adapter is None and order.kind in ("adapter", "gguf-lora"):
         raise FactoryError(f"--to {order.kind} with --model base: the base has no adapter.", "Use --to gguf.")
@@ -61,19 +64,30 @@ def export(order: Order, say: Say, check: Check | None = None) -> Path:
     for place in (target, packed):
         if place and place.exists() and not order.force:
             raise FactoryError(f"{place} exists.", "Give another place with -o, or --force to replace it.")
-    if target.is_dir() and any(target.iterdir()) and not (target / "export.json").exists():
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "export.json").exists()):
         raise FactoryError(
-            f"{target} holds something else than an export.",
+            f"{target} {'is a file' if target.is_file() else 'holds something else than an export'}.",
             "Give another place with -o; --force replaces exports alone.",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     _require_room(job, target.parent)
     busy = FactoryError(f"Another export to {target} is running.", "Wait for it, or give another place with -o.")
-    with lock(job.run_dir / f".export-{_name(job)}.lock", busy), full_disk_named("the export", target.parent):
+    with (
+        lock(job.run_dir / f".export-{digest(str(target))[:12]}.lock", busy),
+        full_disk_named("the export", target.parent),
+    ):
         _export(job, kind, target, check)
         if packed:
             _zip(target, packed)
     return packed or target
+
+
+def _require_llama() -> None:
+    """What answers from a GGUF is there, before the work."""
+    try:
+        import xllamacpp  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise need_extra("xllamacpp", "gguf") from error
 
 
 def _places(job: Job) -> tuple[Path, Path | None]:

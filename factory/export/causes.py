@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.export.opened import Artifact
+from factory.files import read_json
 from factory.generate import Question
 from factory.gguf_check import check_gguf
 from factory.weights.job import PLAIN, Job
@@ -72,7 +73,27 @@ def weights_cause(job: Job, base: Path, adapters: Sequence[Path]) -> tuple[str, 
         tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
         if job.adapter and not _same_adapter(tensors, job.adapter):
             return "adapter", "it holds an adapter that was trained elsewhere, not this run's"
+    if job.adapter and not adapters and not _merged_here(known, job.base_dir, job.adapter):
+        return "adapter", "it is not this run's adapter that was merged into it"
     return None
+
+
+def _merged_here(known: dict[str, Any], base: Path, adapter: Path) -> bool:
+    """Whether the last layer's way down is the base's with this adapter rather than without: nearer to it, however it is rounded."""
+    import gguf
+    import numpy as np
+
+    last = max((int(name.split(".")[1]) for name in known if name.endswith(".ffn_down.weight")), default=0)
+    found = known.get(f"blk.{last}.ffn_down.weight")
+    own = _tensor(base, f"layers.{last}.mlp.down_proj.weight")
+    a, b = (_tensor(adapter, f"layers.{last}.mlp.down_proj.lora_{part}.weight") for part in "AB")
+    settings = read_json(adapter / "adapter_config.json")
+    rank = settings["r"]
+    if found is None or own is None or a is None or b is None or a.shape[0] != rank:
+        return True  # an architecture that names it otherwise: nothing to compare
+    scale = settings["lora_alpha"] / (rank**0.5 if settings.get("use_rslora") else rank)
+    change = gguf.dequantize(found.data[:ROWS], found.tensor_type) - own
+    return bool(np.linalg.norm(change - scale * (b @ a)) < np.linalg.norm(change))
 
 
 def _same_adapter(tensors: dict[str, Any], adapter: Path) -> bool:

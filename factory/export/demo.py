@@ -31,7 +31,7 @@ def use_engine(domain: str, run: str, engine: str, app: Path, say: Say) -> None:
     except ModuleNotFoundError as error:
         raise need_extra("xllamacpp", "gguf") from error
     path = app.parent / "export" / "gguf-lora-q8_0" / "export.json"
-    if not path.exists() or not is_current(app.parent, read_json(path)):
+    if not path.exists() or not is_current(app.parent, note := read_json(path)) or not Path(note["base_gguf"]).exists():
         export(Order(domain, "gguf-lora", "q8_0", run=run, force=True), say, check)
     note, folder = read_json(path), path.parent
     require_parity(note.get("parity", {"passed": True}), folder)

@@ -37,11 +37,12 @@ def engine_line(domain: str, run: str) -> str:
 def _export(folder: Path) -> tuple[str, tuple[Path, list[Path]]] | None:
     """The first whole model or adapter in GGUF, of the adapter that is there now, that passed its parity, q8_0 before others; and its files."""
     notes = sorted(
-        (folder / "export").glob("[!.]*/export.json"), key=lambda path: ("q8_0" not in path.parent.name, path)
+        (folder / "export").glob("[!.]*/export.json"),
+        key=lambda path: ("q8_0" not in path.parent.name, "lora" in path.parent.name, path),
     )
     for path in notes:
         note = read_json(path)
-        passed = note.get("parity", {}).get("passed") and is_current(folder, note)
+        passed = note.get("parity", {}).get("passed") and note.get("model") != "base" and is_current(folder, note)
         if note["kind"] in ("gguf", "gguf-lora") and passed:
             return path.parent.name, files_of(path.parent, note)
     return None

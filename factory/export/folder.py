@@ -64,6 +64,11 @@ def _candidates(job: Job) -> list[Prediction]:
     for row in sorted(read_records(path, Prediction), key=lambda row: (-row.score, len(row.prediction), row.id)):
         if row.prediction and not row.truncated:
             by_task.setdefault(row.task, []).append(row)
+    if not by_task:
+        raise FactoryError(
+            f"{job.model} gave no whole answer to any eval item, so there is no question to hand on.",
+            "Train it longer, or use --to gguf.",
+        )
     most = 3 * QUESTIONS
     return [rows[place] for place in range(most) for rows in by_task.values() if place < len(rows)][:most]
 

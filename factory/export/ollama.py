@@ -62,11 +62,14 @@ def modelfile(job: Job, turns: Turns, model: str) -> str:
     """The Modelfile; Ollama's own penalty for repetition and its chance are off, as they were when the model was scored."""
     window = min(int(settings_of(job.base_dir).get("max_position_embeddings", WINDOW)), WINDOW)
     lines = [f"FROM ./{model}", f'TEMPLATE """{turns.go()}"""']
-    if job.domain.config.system_prompt:
-        lines.append(f'SYSTEM """{job.domain.config.system_prompt}"""')
+    system, licence = job.domain.config.system_prompt, licence_text(job).strip()
+    if '"""' in system + licence:
+        raise FactoryError("The system prompt or licence holds signs that a Modelfile cannot quote.", "Use --to gguf.")
+    if system:
+        lines.append(f'SYSTEM """{system}"""')
     lines += [f'PARAMETER stop "{token}"' for token in job.tokenizer.convert_ids_to_tokens(job.ends)]
     lines += ["PARAMETER temperature 0", "PARAMETER repeat_penalty 1", f"PARAMETER num_ctx {window}"]
-    lines.append(f'LICENSE """{licence_text(job).strip()}"""')
+    lines.append(f'LICENSE """{licence}"""')
     return "\n".join(lines) + "\n"
 
 

@@ -79,9 +79,13 @@ def _table(result: dict[str, Any]) -> list[str]:
         f"    {name:14} {row['n']:>4} {row['trained']:>8.1f} {row['score']:>8.1f} {row['identical']:>11.1f}%"
         for name, row in {**result["tasks"], "mean": result["mean"]}.items()
     ]
-    first = result["first_difference"]
+    first, apart = result["first_difference"], result["logprob_difference"]
     parts = f"; answers part first at token {first['median_position']} (median)" if first["answers"] else ""
-    return [head, *rows, f"    log-probability differs by {result['logprob_difference']:.4f} a token{parts}"]
+    return [
+        head,
+        *rows,
+        f"    log-probability {'not told' if apart is None else f'differs by {apart:.4f} a token'}{parts}",
+    ]
 
 
 def _items(job: Job) -> tuple[list[EvalItem], dict[str, Prediction]]:
@@ -96,6 +100,11 @@ def _items(job: Job) -> tuple[list[EvalItem], dict[str, Prediction]]:
     for item in read_records(job.run_dir / "ingest" / "eval.jsonl", EvalItem):
         if item.id in kept:
             by_task[item.task].append(item)
+    if not by_task:
+        raise FactoryError(
+            f"Nothing to compare the export with: {path} answers no item of the eval set.",
+            f"Run: factory eval {job.domain.config.name}",
+        )
     return [item for rows in by_task.values() for item in _spread(rows, most)], kept
 
 
@@ -149,7 +158,7 @@ def _measured(job: Job, rows: list[Row]) -> dict[str, Any]:
         "tasks": tasks,
         "mean": {"n": len(rows), **mean, "identical": round(same, 2)},
         "kept_identical": round(100 * statistics.mean(row.told.text == row.kept.prediction for row in rows), 2),
-        "logprob_difference": round(mean_difference([row.told.logprobs for row in rows], [row.reading for row in rows]), 5),
+        "logprob_difference": mean_difference([row.told.logprobs for row in rows], [row.reading for row in rows]),
         "first_difference": {
             "answers": len(parted),
             "median_position": round(statistics.median(row.reading.parts_at or 0 for row in parted)) if parted else None,

@@ -105,12 +105,12 @@ def _parts_at(answer: Answer, tokens: list[int], choices: tuple[int, ...], ends:
     return None
 
 
-def mean_difference(told: Sequence[Sequence[float]], readings: Sequence[Reading]) -> float:
-    """Mean absolute difference per token between the log-probabilities that a writer told (nan: not) and the reader's."""
+def mean_difference(told: Sequence[Sequence[float]], readings: Sequence[Reading]) -> float | None:
+    """Mean absolute difference per token between the log-probabilities that a writer told (nan: not) and the reader's; None: none told."""
     gaps = [
         abs(own - other)
         for logprobs, reading in zip(told, readings, strict=True)
         for own, other in zip(logprobs, reading.logprobs, strict=False)
         if not math.isnan(own)
     ]
-    return sum(gaps) / len(gaps) if gaps else math.nan
+    return round(sum(gaps) / len(gaps), 5) if gaps else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.answers import weights_digest
 from factory.config import Sft
-from factory.files import write_json
+from factory.files import weights_mark, write_json
 from factory.hardware import inspect_machine
 from factory.models import add_adapter, base_folder, find_base, load_base, quiet_libraries
 from factory.plan import plan_sft, require_fit, work_of
@@ -64,10 +64,10 @@ def run(context: Context) -> dict[str, Any]:
         spread=plan.spread,
     )
     base = find_base(context.config.base)
-    write_json(
-        context.out / "base.json",
-        {"name": context.config.base, "path": str(folder), "license": base.license, "stop": base.stop},
-    )
+    known = {"name": context.config.base, "path": str(folder), "license": base.license, "stop": base.stop}
+    if base.source == "path":  # no catalog tells its digest, and another may lie at that place one day
+        known["weights"] = weights_mark(folder)
+    write_json(context.out / "base.json", known)
     ended = f" of {told['planned_steps']}: early stop" if told["steps"] < told["planned_steps"] else ""
     note = f"{told['steps']} steps{ended}, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f} (mean of the last 25 steps)"
     if "best_step" in told:

@@ -60,10 +60,8 @@ def write_gguf_lora(job: Job, out: Path) -> dict[str, Any]:
         raise FactoryError(
             f"llama.cpp applies only a part of an adapter to {kind}: {PARTLY[kind]}.", "Use --to gguf: it merges it."
         )
-    folder = home() / "gguf" / f"{job.base_dir.name}-{job.quant}"
-    weights = [path.stat().st_mtime_ns for path in sorted(job.base_dir.glob("*.safetensors"))]
-    stamp = f"{job.base_dir} {weights} {sha256(SCRIPT)[:16]}"
-    once(folder, lambda place: _write_base(replace(job, model="base"), place), stamp=stamp)
+    folder = home() / "gguf" / f"{job.base_dir.name}-{job.quant}-{job.base_mark[:8]}"
+    once(folder, lambda place: _write_base(replace(job, model="base"), place), stamp=sha256(SCRIPT)[:16])
     base = folder / "base.gguf"
     file = out / f"{job.domain.config.name}-{Path(job.base['name']).name}-lora.gguf".lower()
     with scratch_in(out) as scratch:

@@ -12,7 +12,7 @@ from typing import Any
 
 from factory.domain import Domain
 from factory.errors import FactoryError
-from factory.files import digest, read_json, read_text, sha256, weights_mark
+from factory.files import digest, read_json, read_text, weights_mark
 from factory.generate import stop_ids
 from factory.hardware import inspect_machine
 from factory.models import base_folder, find_base, load_tokenizer, nf4_folder
@@ -95,9 +95,13 @@ class Job:
         own = self.tokenizer.eos_token_id
         return sorted(stop_ids(self.tokenizer, self.base["stop"]), key=lambda token: token != own)
 
+    @cached_property
+    def base_mark(self) -> str:
+        """The digest of the base's weights."""
+        return weights_mark(self.base_dir)
+
     def facts(self) -> dict[str, Any]:
         """What export.json says of where the artifact comes from."""
-        weights = {path.name: sha256(path) for path in sorted(self.base_dir.glob("*.safetensors"))}
         return {
             "domain": self.domain.config.name,
             "run": self.order.run,
@@ -107,7 +111,7 @@ class Job:
                 "license": self.base["license"],
                 "weights": self._which(),
                 "path": str(self.base_dir),
-                "sha256": digest(weights),
+                "sha256": self.base_mark,
             },
             "adapter": weights_mark(self.adapter) if self.adapter else "",
             "template": digest(self.template),
@@ -122,7 +126,10 @@ class Job:
 
     def parameters(self) -> int:
         """How many weights the base has, from its files' headers."""
-        return sum(_count(path) for path in self.base_dir.glob("*.safetensors"))
+        try:
+            return sum(_count(path) for path in self.base_dir.glob("*.safetensors"))
+        except (ValueError, struct.error) as error:
+            raise FactoryError(f"A file of the base in {self.base_dir} is damaged: {error}.", "Put it back.") from error
 
 
 def base_weights(base: dict[str, Any], quantization: str, over: str, say: Say) -> Path:
@@ -135,6 +142,8 @@ def base_weights(base: dict[str, Any], quantization: str, over: str, say: Say) -
             base_folder(base["name"], "none", say)
             return nf4_folder(find_base(base["name"]), say)
         if (recorded / "config.json").exists() and any(recorded.glob("*.safetensors")):
+            if base.get("weights") not in (None, weights_mark(recorded)):
+                raise FactoryError(f"the weights in {recorded} are others now.")
             return recorded
         return base_folder(base["name"], quantization, say)
     except FactoryError as error:
@@ -172,7 +181,7 @@ def _count(path: Path) -> int:
             raise ValueError("it is no safetensors file")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    if 8 + length + max(row["data_offsets"][1] for row in header.values()) != size:
+    if 8 + length + max((row["data_offsets"][1] for row in header.values()), default=0) != size:
         raise ValueError("it is shorter or longer than its header says")
     total = 0
     for row in header.values():

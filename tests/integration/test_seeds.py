@@ -41,6 +41,10 @@ def test_once_more_trains_nothing_and_one_training_alone_keeps_what_was_told(bui
     text = factory(built, "build", "toy", "--seeds", "2", "--set", "sft.epochs=3")
     done = actions(text)
     del done["app"]  # it holds the report, which has the spread now
+    planned = factory(built, "build", "toy", "--seeds", "3", "--set", "sft.epochs=3", "--dry")
+    first, second, third = planned.split("another seed:")
+    assert set(actions(first).values()) == set(actions(second).values()) == {"skip"} and "default-s2" in second
+    assert actions(third)["sft"] == "run" and "report" not in actions(third)
     assert set(done.values()) == {"skip"}, text
     assert "2 trainings:" in factory(built, "build", "toy", "--set", "sft.epochs=3")
 
