@@ -36,7 +36,7 @@ def judge(
         say(line)
     flag = "" if run == "default" else f" --run {run}"
     say(
-        f"\nKept: {Path('runs') / domain / run / 'evaluate' / FILE}; the report shows it after: factory build {domain}{flag}"
+        f"\nKept: {Path('runs') / domain / run / 'evaluate' / FILE}; the report shows it after: factory report {domain}{flag}"
     )
 
 
