@@ -2,9 +2,11 @@
 
     python benchmarks/legal.py --data ../shared/data      # about two hours on 2 cores; a broken-off build goes on
     python benchmarks/legal.py --table                    # the table alone, of a finished run
+    python benchmarks/legal.py --ladder FOLDER FILE.gguf  # untuned models on the same items, largest last; an hour or more
 
 Trained on `train.jsonl`, the Criminal Law (where each charge stands, what it is) and the domain's own sample; scored on
-`dev.jsonl`, which no setting was chosen by. Writes benchmarks/results/lawbench.json and .md and the READMEs' table.
+`dev.jsonl`, which no setting was chosen by. Writes benchmarks/results/lawbench.json and .md and the READMEs' table; the ladder goes to
+lawbench-ladder.json and .md.
 The domain's scorers follow LawBench's definitions but for two: 3-3 there counts a charge whose name stands inside another's
 (both figures are given), 1-1 compares words of jieba where ours compares characters.
 """
@@ -18,13 +20,17 @@ import re
 import subprocess
 import time
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from quality import FACTORY, RESULTS, processor, refresh
 
+from factory.density import Rung, density
 from factory.domain import load_domain
+from factory.models import weights_parameters
 from factory.records import Prediction, read_records, read_rows
+from factory.references import kept
 
 RUN = Path("runs/legal/lawbench")
 SETTINGS = ("tasks=[]", "options.recite=false")
@@ -38,7 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with legal/")
     parser.add_argument("--table", action="store_true", help="build nothing")
+    parser.add_argument("--ladder", nargs="+", metavar="MODEL", help="score these beside a finished run")
     arguments = parser.parse_args()
+    if arguments.ladder:
+        ladder(arguments.ladder)
+        return
     started = time.monotonic()
     if not arguments.table:
         settings = [word for one in SETTINGS for word in ("--set", one)]
@@ -51,6 +61,43 @@ def main() -> None:
     (RESULTS / "lawbench.md").write_text(table(result), encoding="utf-8")
     print(table(result))
     refresh()
+
+
+def ladder(models: list[str]) -> None:
+    """Score untuned models on the same items; what their sizes give, and the size that the specialist's score stands for."""
+    for model in models:
+        subprocess.run([FACTORY, "eval", "legal", "--run", "lawbench", "--model", model], check=True)
+    scores = json.loads((RUN / "evaluate" / "scores.json").read_text(encoding="utf-8"))
+    base = Path(json.loads((RUN / "sft" / "base.json").read_text(encoding="utf-8"))["path"])
+    own = weights_parameters(base)
+    rows = [{"name": "gemma-3-270m, the base", "parameters": own, "cells": scores["models"]["base"]}]
+    rows += [{"name": one.name, "parameters": one.parameters, "cells": one.cells} for one in kept(RUN) if not one.tuned]
+    rows.sort(key=lambda row: row["parameters"])
+    specialist = {"name": "the specialist", "parameters": own, "cells": scores["models"]["best"]}
+    rungs = [Rung(row["name"], row["parameters"], row["cells"]["mean"]["score"]) for row in rows]
+    found = density(rungs, specialist["cells"]["mean"]["score"], own)
+    result = {"ladder": rows, "specialist": specialist, "density": asdict(found), "processor": processor()}
+    tasks = list(load_domain("legal", SETTINGS).active())
+    lines = [
+        "| model | parameters | " + " | ".join(f"{task.aliases[0]} {task.name}" for task in tasks) + " | mean |",
+        "| --- " * (len(tasks) + 3) + "|",
+    ]
+    for row in [*rows, specialist]:
+        cells = row["cells"]
+        mean = cells["mean"]
+        lines.append(
+            f"| {row['name']} | {row['parameters'] / 1e6:.0f} M | "
+            + " | ".join(f"{cells[task.name]['score']:.1f}" for task in tasks)
+            + f" | {mean['score']:.1f} [{mean['low']:.0f}, {mean['high']:.0f}] |"
+        )
+    if found.problem:
+        told = f"No effective size can be read off this ladder ({found.problem}; see docs/report.md)."
+    else:
+        told = f"Effective size of the specialist: {found.effective / 1e9:.2g} B parameters, {found.density:.0f} times its own."
+    text = "\n".join([*lines, "", f"{told} {scores['models']['best']['mean']['n']} items; {processor()}.", ""])
+    (RESULTS / "lawbench-ladder.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    (RESULTS / "lawbench-ladder.md").write_text(text, "utf-8")
+    print(text)
 
 
 def figures(csv_file: Path) -> dict[str, Any]:
