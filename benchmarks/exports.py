@@ -3,7 +3,7 @@
     python benchmarks/exports.py cooking            # a run of ./runs; makes the exports that are not there yet, then collects
     python benchmarks/exports.py cooking --collect  # only collects what `factory export` left in runs/DOMAIN/RUN/export
 
-Rows are added to benchmarks/results/exports.json by base and kind; exports.md is made from it.
+The rows of that domain and base in benchmarks/results/exports.json are replaced; exports.md is made from it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quality import FACTORY, RESULTS
+from quality import FACTORY, RESULTS, processor
 
-QUANTS = ("f16", "q8_0", "q4_k_m", "q4_0")
-ORDER = {f"gguf {quant}": place for place, quant in enumerate(QUANTS)} | {"gguf-lora q8_0": 9}
+from factory.budgets import is_current
+from factory.files import read_json
+
+KINDS = {  # folder of the export: what is asked for
+    "gguf-f16": ["--to", "gguf", "--quant", "f16"],
+    "gguf-q8_0": ["--to", "gguf", "--quant", "q8_0"],
+    "gguf-q4_k_m": ["--to", "gguf", "--quant", "q4_k_m"],
+    "gguf-q4_0": ["--to", "gguf", "--quant", "q4_0"],
+    "gguf-lora-q8_0": ["--to", "gguf-lora"],
+    "gguf-f16-original": ["--to", "gguf", "--quant", "f16", "--over", "original"],
+}
 
 
 def main() -> None:
@@ -27,61 +36,79 @@ def main() -> None:
     parser.add_argument("--run", default="default")
     parser.add_argument("--collect", action="store_true")
     wanted = parser.parse_args()
+    run = Path("runs", wanted.domain, wanted.run)
     if not wanted.collect:
-        for more in (*(["--to", "gguf", "--quant", quant] for quant in QUANTS), ["--to", "gguf-lora"]):
-            subprocess.run([FACTORY, "export", wanted.domain, "--run", wanted.run, *more], check=False)
+        for name, words in KINDS.items():
+            if not current(run, name):  # one that fails its parity ends with exit status 1 and is a row all the same
+                subprocess.run([FACTORY, "export", wanted.domain, "--run", wanted.run, "--force", *words], check=False)
+    found = [row(name, current(run, name)) for name in KINDS if current(run, name)]
+    if not found:
+        raise SystemExit(f"No measured export of the adapter of now in {run / 'export'}.")
     path = RESULTS / "exports.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    folder = Path("runs", wanted.domain, wanted.run, "export")
-    notes = [json.loads(note.read_text(encoding="utf-8")) for note in folder.glob("*/export.json")]
-    found = [row(note) for note in notes if f"{note['kind']} {note['quant']}" in ORDER]
-    new = {(one["domain"], one["base"], one["kind"]) for one in found}
-    rows = [one for one in rows if (one["domain"], one["base"], one["kind"]) not in new] + found
-    rows.sort(key=lambda one: (one["base"], one["domain"], ORDER[one["kind"]]))
+    rows: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    own = (found[0]["domain"], found[0]["base"])
+    rows = sorted([one for one in rows if (one["domain"], one["base"]) != own] + found, key=lambda one: one["base"])
     path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "exports.md").write_text(table(rows), encoding="utf-8")
     sys.stdout.write(table(rows))
 
 
-def row(note: dict[str, Any]) -> dict[str, Any]:
-    """What of an export.json the table shows; `worst` is the task that falls most, in points."""
+def current(run: Path, name: str) -> dict[str, Any]:
+    """What export.json tells of an export that was read, measured, and is of the adapter that the run has now; else empty."""
+    path = run / "export" / name / "export.json"
+    note = read_json(path) if path.exists() else {}
+    measured = note.get("budget") and note.get("parity", {}).get("tasks")
+    return dict(note) if measured and is_current(run, note) else {}
+
+
+def row(name: str, note: dict[str, Any]) -> dict[str, Any]:
+    """What of an export.json the tables show; `tasks`: score and what it is beside the trained model's, in points."""
     parity, budget = note["parity"], note["budget"]
-    worst, falls = min(
-        ((name, task["score"] - task["trained"]) for name, task in parity["tasks"].items()), key=lambda pair: pair[1]
-    )
+    threads = budget["threads"][max(budget["threads"])]
+    tasks = {task: (cell["score"], round(cell["score"] - cell["trained"], 2)) for task, cell in parity["tasks"].items()}
     return {
-        "base": note["base"]["name"], "domain": note["domain"], "kind": f"{note['kind']} {note['quant']}", "items": parity["items"],
+        "base": note["base"]["name"], "domain": note["domain"], "kind": name, "items": parity["items"],
         "trained": parity["mean"]["trained"], "score": parity["mean"]["score"], "identical": parity["mean"]["identical"],
-        "worst": worst, "falls": round(falls, 1), "passed": parity["passed"], "logprob": parity["logprob_difference"],
-        "mb": round(budget["bytes"] / 1e6), "peak_mb": budget["peak_mb"], "tps": budget["threads"]["2"]["gen_tps"],
-        "first_ms": budget["threads"]["2"]["first_token_ms"], "packages": note["packages"],
+        "tasks": tasks, "passed": parity["passed"], "logprob": parity["logprob_difference"], "processor": processor(),
+        "mb": round(budget["bytes"] / 1e6), "peak_mb": budget["peak_mb"], "tps": threads["gen_tps"],
+        "first_ms": threads["first_token_ms"], "packages": note["packages"],
     }  # fmt: skip
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| base, domain | export | items | trained | exported | largest change down | same answers | file | peak memory | first token | tokens/s | limits |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for one in rows:
-        worst = f"{one['worst']} {one['falls']:+.1f}" if one["falls"] < 0 else "none"
-        lines.append(
-            f"| {one['base']}, {one['domain']} | {one['kind']} | {one['items']} | {one['trained']:.1f} | {one['score']:.1f} | {worst} | "
-            f"{one['identical']:.1f}% | {one['mb']} MB | {one['peak_mb']:.0f} MB | {one['first_ms']:.0f} ms | {one['tps']:.0f} | "
-            f"{'kept' if one['passed'] else 'NOT KEPT'} |"
+    """For each domain and base what the exports score and need, and their scores by task."""
+    lines: list[str] = []
+    for base, domain in dict.fromkeys((one["base"], one["domain"]) for one in rows):
+        own = [one for one in rows if (one["base"], one["domain"]) == (base, domain)]
+        tasks = list(own[0]["tasks"])
+        lines += [
+            f"**{base}, {domain}**: {own[0]['items']} items, the trained model scores {own[0]['trained']:.1f}.",
+            "",
+            "| export | score | same answers | file | peak memory | first token | tokens/s | limits |",
+            "| --- " * 8 + "|",
+            *(
+                f"| {one['kind']} | {one['score']:.1f} | {one['identical']:.1f}% | {one['mb']} MB | {one['peak_mb']:.0f} MB | "
+                f"{one['first_ms']:.0f} ms | {one['tps']:.0f} | {'kept' if one['passed'] else 'NOT KEPT'} |"
+                for one in own
+            ),
+            "",
+            f"| by task, in brackets beside the trained model | {' | '.join(tasks)} |",
+            "| --- " * (len(tasks) + 1) + "|",
+            *(
+                f"| {one['kind']} | {' | '.join('{:.1f} ({:+.1f})'.format(*one['tasks'][task]) for task in tasks)} |"
+                for one in own
+            ),
+            "",
+        ]
+        told = own[0]["packages"]
+        named = ", ".join(
+            f"{name} {told[name]}" for name in ("vertical-factory", "torch", "transformers") if name in told
         )
-    packages = rows[0]["packages"] if rows else {}
-    told = ", ".join(
-        f"{name} {packages[name]}" for name in ("vertical-factory", "torch", "transformers") if name in packages
-    )
-    note = f"Scores of 100, means over tasks; speed on 2 threads of {processor()}; {told}, llama.cpp of xllamacpp."
-    return "\n".join([*lines, "", note, ""])
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0]} ({len(names)} cores)" if names else "this machine"
+        lines += [
+            f"Scores of 100, means over tasks; speed on 2 threads of {own[0]['processor']}; {named}, llama.cpp of xllamacpp.",
+            "",
+        ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

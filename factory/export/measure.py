@@ -29,7 +29,8 @@ CONTEXT = 2048  # tokens of question and answer that the memory is counted with,
 def measure(files: Sequence[Path], prompts: Sequence[list[Message]], tokens: int, threads: int) -> dict[str, float]:
     """Medians over the prompts, one at a time, each answered with `tokens` tokens, in a process that does nothing else.
 
-    load_s, first_token_ms, prompt_tps and gen_tps (tokens per second), peak_mb, and joules_per_token where the machine tells.
+    load_s, first_token_ms, prompt_tps and gen_tps (tokens per second), peak_mb, and where the machine tells joules_per_token: of
+    a token written, the reading of the prompt counted in.
     """
     spec = {"files": [str(file) for file in files], "prompts": list(prompts), "tokens": tokens, "threads": threads}
     with tempfile.TemporaryDirectory() as scratch:

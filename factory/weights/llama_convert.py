@@ -49,6 +49,8 @@ def _metadata(original: Any, spec: dict[str, Any]) -> Any:
         writer.add_eos_token_id(spec["ends"][0])
         if len(spec["ends"]) > 1:
             writer.add_eot_token_id(spec["ends"][1])
+        if len(spec["ends"]) > 2:
+            writer.add_eom_token_id(spec["ends"][2])
         writer.add_add_bos_token(spec["add_bos"])
         writer.add_add_eos_token(False)  # a prompt does not end with the end of a text
 
