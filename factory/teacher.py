@@ -1,7 +1,8 @@
 """A teacher: a larger model that writes and judges, at any OpenAI-compatible address or from a local GGUF file.
 
 Every answer is kept by what was asked (model, messages, form, seed), so that work that was broken off goes on where it stopped and
-finished work can be played again with no network. The key comes from the environment and is written nowhere.
+finished work can be played again with no network. One that is empty or cut is not kept: it is asked for again. The key comes from
+the environment and is written nowhere.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ from factory.records import Message
 from factory.text import cjk_share
 
 KEY = "FACTORY_TEACHER_KEY"
+SPENT = "teacher.json"  # in a run's folder: the tokens that the teachers of its stages used, all builds together
 A = TypeVar("A", bound=BaseModel)
+
+
+class Spent(FactoryError):
+    """The teacher's budget is used up: what was answered before still counts."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Ask:
 class Teacher:
     """`address` ends in /v1. `told` are calls answered from the cache, `called` those that went out.
 
-    `start` serves the model at the first call that the cache cannot answer, and gives its address and key.
+    `start` serves the model at the first call that the cache cannot answer, and gives its address and key. `spent` is a file
+    that counts tokens over several teachers, who share the limits; without it they hold for this one alone.
     """
 
     address: str
@@ -76,23 +83,26 @@ class Teacher:
     tokens_out: int = 0
     key: str = field(default="", repr=False)  # empty: from the environment
     start: Callable[[], tuple[str, str]] | None = field(default=None, repr=False)
+    spent: Path | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
+        self._turns: dict[Path, threading.Lock] = {}
+        known = read_json(self.spent) if self.spent and self.spent.exists() else {}
+        self._before = known.get("tokens_in", 0), known.get("tokens_out", 0)
         self._client: Any = None
         self._place = "" if self.start else self.address  # a served file is known by its name, not by its port
 
     @property
     def money(self) -> float:
-        return (self.tokens_in * self.limits.price_in + self.tokens_out * self.limits.price_out) / 1e6
+        return self._price(self.tokens_in, self.tokens_out)
 
     def estimate(self, asks: Sequence[Ask]) -> str:
         """What these calls would take, before the first one goes out."""
         new = [ask for ask in asks if not self._path(ask).exists()]
-        letters = [(text, cjk_share(text)) for ask in new for text in (message["content"] for message in ask.messages)]
-        read = sum(len(text) * (0.7 * share + 0.28 * (1 - share)) for text, share in letters)
+        read = sum(_read(ask) for ask in new)
         written = sum(min(ask.max_tokens, 160) for ask in new)
-        cost = (read * self.limits.price_in + written * self.limits.price_out) / 1e6
+        cost = self._price(read, written)
         price = f", about {cost:.2f} at the given prices" if cost else ""
         return f"{len(asks)} calls, {len(asks) - len(new)} of them answered before; about {read / 1e3:.0f}k tokens in, {written / 1e3:.0f}k out{price}"
 
@@ -111,19 +121,24 @@ class Teacher:
         return answers
 
     def ask(self, ask: Ask) -> BaseModel | None:
-        """One answer, from the cache if it was given before."""
+        """One answer, from the cache if it was given before. Raises Spent where it was not and the budget is used up."""
         path = self._path(ask)
-        if path.exists():
-            with self._lock:
-                self.told += 1
-            text = read_json(path)["text"]
-        else:
-            self._within_limits()
-            text = self._call(ask, path)
-        try:
-            return ask.form.model_validate_json(text)
-        except ValidationError:
-            return None
+        with self._lock:
+            turn = self._turns.setdefault(path, threading.Lock())
+        with turn:  # who asks the same meanwhile finds the answer in the cache
+            if path.exists():
+                with self._lock:
+                    self.told += 1
+                text = read_json(path)["text"]
+            else:
+                self._within_limits()
+                text = self._call(ask, path)
+        return _in_form(ask, text)
+
+    def kept(self, ask: Ask) -> BaseModel | None:
+        """The answer that was given before, None where there is none in the form; nothing goes out."""
+        path = self._path(ask)
+        return _in_form(ask, read_json(path)["text"]) if path.exists() else None
 
     def _path(self, ask: Ask) -> Path:
         mark = digest(
@@ -139,17 +154,25 @@ class Teacher:
         )
         return self.cache / mark[:2] / f"{mark}.json"
 
+    def _price(self, tokens_in: float, tokens_out: float) -> float:
+        return (tokens_in * self.limits.price_in + tokens_out * self.limits.price_out) / 1e6
+
+    def _used(self) -> tuple[int, int]:
+        """Tokens in and out, with those of the teachers before that share the budget."""
+        return self._before[0] + self.tokens_in, self._before[1] + self.tokens_out
+
     def _within_limits(self) -> None:
         with self._lock:
-            tokens = self.tokens_in + self.tokens_out
-            if self.limits.tokens and tokens >= self.limits.tokens:
-                spent = f"{tokens} tokens"
-            elif self.limits.money and self.money >= self.limits.money:
-                spent = f"{self.money:.2f}"
-            else:
-                return
-        raise FactoryError(
-            f"The teacher's budget is spent: {spent}.", "Raise it; what was answered is kept and not asked again."
+            tokens, money = sum(self._used()), self._price(*self._used())
+        if self.limits.tokens and tokens >= self.limits.tokens:
+            spent, raised = f"{tokens} tokens", "synthesize.max_tokens or --most-tokens"
+        elif self.limits.money and money >= self.limits.money:
+            spent, raised = f"{money:.2f}", "synthesize.max_money or --most-money"
+        else:
+            return
+        raise Spent(
+            f"The teacher's budget is spent: {spent}.",
+            f"Raise it ({raised}); what was answered is kept and not asked again.",
         )
 
     def _call(self, ask: Ask, path: Path) -> str:
@@ -180,23 +203,53 @@ class Teacher:
                 f"No teacher answers at {self.address}: {_first(str(error))}",
                 "Is it running, is the address right? What was answered is kept: run the same command again.",
             ) from error
-        text = found.choices[0].message.content or ""
+        if not found.choices:  # some servers tell an error so
+            raise FactoryError(
+                f"The teacher at {self.address} answers nothing: {_first(str(getattr(found, 'error', None) or ''))}",
+                "What was answered is kept: run the same command again.",
+            )
+        text, cut = found.choices[0].message.content or "", found.choices[0].finish_reason == "length"
+        used = found.usage  # a server may leave it out
         with self._lock:
             self.called += 1
-            if found.usage:
-                self.tokens_in += found.usage.prompt_tokens
-                self.tokens_out += found.usage.completion_tokens
-        write_json(path, {"model": self.model, "messages": ask.messages, "text": text})
+            self.tokens_in += (used and used.prompt_tokens) or round(_read(ask))
+            self.tokens_out += (used and used.completion_tokens) or (ask.max_tokens if cut else round(_tokens(text)))
+            if self.spent:
+                tokens_in, tokens_out = self._used()
+                write_json(self.spent, {"tokens_in": tokens_in, "tokens_out": tokens_out})
+        if text and not cut:
+            write_json(path, {"model": self.model, "messages": ask.messages, "text": text})
         return text
 
 
+def _in_form(ask: Ask, text: str) -> BaseModel | None:
+    try:
+        return ask.form.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def _read(ask: Ask) -> float:
+    return sum(_tokens(message["content"]) for message in ask.messages)
+
+
+def _tokens(text: str) -> float:
+    """How many tokens a text may be: seven for ten Chinese letters, or for 25 others."""
+    share = cjk_share(text)
+    return len(text) * (0.7 * share + 0.28 * (1 - share))
+
+
+def asks_about(questions: Sequence[Question]) -> list[Ask]:
+    """A domain's questions as calls, each held to the labels of a task that has any."""
+    return [Ask(question.prompt, _form(question), 400, 0.0) for question in questions]
+
+
 def answers_of(teacher: Teacher, questions: Sequence[Question], progress: Progress) -> list[str]:
-    """What it answers to a domain's questions, held to the labels of a task that has any; empty where it answers in no form.
+    """What it answers to a domain's questions; empty where it answers in no form.
 
     Raises FactoryError where most answers have no form: that is its server's fault, and no measure of what it knows.
     """
-    asks = [Ask(question.prompt, _form(question), 400, 0.0) for question in questions]
-    answers = teacher.all(asks, progress)
+    answers = teacher.all(asks_about(questions), progress)
     bare = sum(answer is None for answer in answers)
     if 2 * bare > len(answers):
         raise FactoryError(
@@ -229,7 +282,9 @@ def _first(text: str) -> str:
 
 
 @contextmanager
-def open_teacher(where: str, model: str = "", limits: Limits | None = None) -> Iterator[Teacher]:
+def open_teacher(
+    where: str, model: str = "", limits: Limits | None = None, spent: Path | None = None
+) -> Iterator[Teacher]:
     """A teacher at an address, or from a GGUF file that is served inside this process once the cache cannot answer a call.
 
     Without `model` the address is asked for the first that it has; its name is remembered for a replay with no network.
@@ -247,13 +302,13 @@ def open_teacher(where: str, model: str = "", limits: Limits | None = None) -> I
                 address, key = served.enter_context(serve(path, slots=limits.concurrency))
                 return f"{address}/v1", key
 
-            yield Teacher("", model or f"{path.name}-{sha256(path)[:12]}", limits, start=start)
+            yield Teacher("", model or f"{path.name}-{sha256(path)[:12]}", limits, start=start, spent=spent)
         return
     if not where.startswith(("http://", "https://")):
         raise FactoryError(
             f"'{where}' is no teacher.", "Give an address that ends in /v1 (http://127.0.0.1:8080/v1) or a .gguf file."
         )
-    yield Teacher(where.rstrip("/"), model or _first_model(where.rstrip("/")), limits)
+    yield Teacher(where.rstrip("/"), model or _first_model(where.rstrip("/")), limits, spent=spent)
 
 
 def _first_model(address: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,10 @@ from typing import Any
 
 
 class Served(ThreadingHTTPServer):
-    """`failures` are answered first (status codes), `wrong` makes every answer say a number that no passage has, `mute` empty."""
+    """`failures` are answered first (status codes), `wrong` makes every answer say a number that no passage has, `mute` empty.
+
+    `odd` changes the next answers' bodies, `slow` is the seconds that each takes.
+    """
 
     daemon_threads = True
 
@@ -22,6 +26,8 @@ class Served(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.failures: list[int] = []
         self.wrong = self.doubts = self.mute = False
+        self.odd: list[dict[str, Any]] = []
+        self.slow = 0.0
 
     @property
     def address(self) -> str:
@@ -48,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         text = json.dumps(told(self.server, body), ensure_ascii=False)
         message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+        odd = self.server.odd.pop(0) if self.server.odd else {}
+        time.sleep(self.server.slow)
         self._answer(
             200,
             {
@@ -57,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
                 "model": "toy-teacher",
                 "choices": [message],
                 "usage": usage,
+                **odd,
             },
         )
 
