@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from factory.errors import FactoryError
 from factory.progress import Progress
+from factory.records import Message
 from factory.teacher import Ask, Teacher
 
 SYSTEM = {
@@ -29,13 +31,25 @@ class Better(BaseModel):
     better: Literal["A", "B"]
 
 
+def question_of(prompt: Sequence[Message]) -> str:
+    """What is asked, with the turns of the talk before it; not what the system is told."""
+    return "\n\n".join(turn["content"] for turn in prompt if turn["role"] != "system")
+
+
 def judge(teacher: Teacher, rows: Sequence[tuple[str, str, str]], language: str, progress: Progress) -> list[Verdict]:
     """For each (question, first answer, second answer) the better one.
 
-    `turned`: the answer that is called better changes with the order; `unanswered`: no verdict in one order or both.
+    `turned`: the answer that is called better changes with the order; `unanswered`: no verdict in one order or both. Raises
+    FactoryError where most are unanswered: that is no opinion on the answers.
     """
     said = [getattr(answer, "better", "") for answer in teacher.all(asks_of(rows, language), progress)]
-    return [_VERDICTS.get(pair, "unanswered") for pair in zip(said[::2], said[1::2], strict=True)]
+    found = [_VERDICTS.get(pair, "unanswered") for pair in zip(said[::2], said[1::2], strict=True)]
+    if 2 * found.count("unanswered") > len(found):
+        raise FactoryError(
+            f"{teacher.model} gives no verdict on {found.count('unanswered')} of {len(found)} pairs: its answers are not the JSON that was asked for.",
+            "Does its server hold answers to a JSON schema (response_format)? Is it a model that thinks aloud first?",
+        )
+    return found
 
 
 _VERDICTS: dict[tuple[str, str], Verdict] = {

@@ -17,9 +17,9 @@ from factory.build import RUNS, open_run, run_domain
 from factory.errors import FactoryError
 from factory.feedback import stored
 from factory.files import read_json, write_json
-from factory.judge import asks_of, judge
+from factory.judge import asks_of, judge, question_of
 from factory.progress import Progress
-from factory.records import EvalItem, Message, Prediction, read_records
+from factory.records import EvalItem, Prediction, read_records
 from factory.stage import Say, manifest
 from factory.statistics import kappa, summarize, wilson
 from factory.teacher import limits_of, open_teacher
@@ -73,8 +73,6 @@ def judge_run(wish: Wish, say: Say) -> dict[str, Any]:
         verdicts = dict(zip(asked, judge(teacher, asked, domain.config.language, progress), strict=True))
     resamples = domain.config.evaluate.resamples
     found = {"judge": teacher.model, "best": _best(folder), **outcome(pairs, verdicts, resamples)}
-    if asked and set(verdicts.values()) == {"unanswered"}:
-        raise FactoryError(f"{teacher.model} gives no verdict.", "Take a model that follows a JSON schema.")
     found["votes"] = agreement(votes, verdicts, resamples)
     found["belief"] = belief(found["votes"])
     write_json(folder / "evaluate" / FILE, found)
@@ -90,7 +88,7 @@ def eval_pairs(folder: Path) -> list[Pair]:
         for name in ("base", _best(folder))
     )
     return [
-        Pair(one.task, _asked(items[one.id].prompt), other.prediction, one.prediction)
+        Pair(one.task, question_of(items[one.id].prompt), other.prediction, one.prediction)
         for one, other in zip(base, best, strict=True)
     ]
 
@@ -110,15 +108,11 @@ def voted_pairs(wish: Wish) -> list[Pair]:
 def _voted(row: Any) -> Pair:
     said = {row.made_by: row.answer, row.other_by: row.other}
     winner = {"first": row.made_by, "second": row.other_by}.get(row.verdict, "tie")
-    return Pair(row.task, _asked(row.prompt), said["specialist"], said["base"], winner)
+    return Pair(row.task, question_of(row.prompt), said["specialist"], said["base"], winner)
 
 
 def _best(folder: Path) -> str:
     return str(read_json(folder / "evaluate" / "scores.json")["best"])
-
-
-def _asked(prompt: Sequence[Message]) -> str:
-    return "\n\n".join(turn["content"] for turn in prompt if turn["role"] != "system")
 
 
 def outcome(pairs: Sequence[Pair], verdicts: Verdicts, resamples: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from served import served
 from factory.config import Config, Prefer
 from factory.domain import Domain, Task
 from factory.errors import FactoryError
+from factory.files import read_json
 from factory.judge import judge
 from factory.progress import Progress
-from factory.records import Example, Preference
+from factory.records import Example, Message, Preference
 from factory.stage import Context
-from factory.stages.prefer import _agreed, _pair, _rewritten
+from factory.stages.prefer import _pair, _rewritten, _verdicts
 from factory.teacher import Limits, Teacher
 
 
@@ -62,20 +64,50 @@ def test_the_worst_of_several_answers_is_rejected_and_near_ties_are_dropped(tmp_
     assert _pair(here, row(), ["red round apple"]) == "right, or nearly" and _pair(here, row(), ["", ""]) == "no answer"
 
 
-def test_the_teacher_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
-    pairs = [
+def pairs(prompt: list[Message] | None = None) -> list[Preference]:
+    """The served judge prefers the shorter answer: the chosen one of the first pair, the rejected one of the second."""
+    return [
         Preference(
             str(n),
             "name",
-            row().prompt,
+            prompt or row().prompt,
             [{"role": "assistant", "content": good}],
             [{"role": "assistant", "content": bad}],
         )
         for n, (good, bad) in enumerate([("pear", "a long wrong answer"), ("a long right answer", "no")])
     ]
+
+
+def test_the_teacher_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    said: list[str] = []
     with served() as server:
-        assert [pair.id for pair in _agreed(context(tmp_path, teacher=server.address), pairs)] == ["0"]
+        here = replace(context(tmp_path, teacher=server.address), say=said.append)
+        assert _verdicts(here, pairs()) == ["first", "second"]
+    assert "judge toy-teacher: 4 calls, 0 of them answered before" in said[0]
+    assert read_json(tmp_path / "teacher.json") == {"tokens_in": 400, "tokens_out": 80}, "one budget for the run"
+
+
+def test_the_teacher_sees_the_whole_talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    texts = {"system": "Be brief.", "user": "Which fruit is red?", "assistant": "Apples."}
+    talk: list[Message] = [{"role": role, "content": text} for role, text in texts.items()]
+    with served() as server:
+        _verdicts(context(tmp_path, teacher=server.address), pairs([*talk, {"role": "user", "content": "Any other?"}]))
+        asked = server.asked[0]["messages"][-1]["content"]
+    assert "Which fruit is red?\n\nApples.\n\nAny other?" in asked and "Be brief." not in asked
+
+
+def test_a_judge_that_gives_no_verdict_is_an_error_and_no_disagreement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else there were no pairs, and DPO was left out without a word."""
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    with served() as server:
+        server.mute = True
+        with pytest.raises(FactoryError, match="toy-teacher gives no verdict on 2 of 2 pairs") as caught:
+            _verdicts(context(tmp_path, teacher=server.address), pairs())
+    assert "JSON schema" in caught.value.hint
 
 
 def test_the_teacher_rewrites_what_the_specialist_got_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from factory.errors import FactoryError
 from factory.files import read_json
 from factory.generate import Answer, Question, answer
-from factory.judge import judge
+from factory.judge import Verdict, asks_of, judge, question_of
 from factory.kinds import Short
 from factory.llama import open_llama, room_for
 from factory.models import load_answering
@@ -25,7 +25,7 @@ from factory.records import Example, Preference, read_records, write_records
 from factory.rounds import expert, feedback_mark
 from factory.selection import in_turn
 from factory.stage import Context, Stage, code_parts
-from factory.teacher import Ask, Teacher, limits_of, open_teacher
+from factory.teacher import SPENT, Ask, Teacher, limits_of, open_teacher
 from factory.weights.gguf_files import scratch_in, write_gguf_lora
 from factory.weights.job import Job, Order, base_weights
 
@@ -43,8 +43,10 @@ def run(context: Context) -> dict[str, Any]:
     left_out = Counter(pair for pair in found if isinstance(pair, str))
     wrong = len(pairs)
     if settings.judge == "teacher":
-        pairs = _agreed(context, pairs)
-        left_out["the teacher does not agree"] = wrong - len(pairs)
+        verdicts = _verdicts(context, pairs)
+        pairs = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict == "first"]
+        left_out["the teacher gives no verdict"] = verdicts.count("unanswered")
+        left_out["the teacher does not agree"] = wrong - len(pairs) - verdicts.count("unanswered")
     sources = {"own": pairs, "expert": expert(context, Preference)}
     if settings.weights.teacher:
         sources["teacher"] = _rewritten(context, [pair for pair in found if isinstance(pair, Preference)])
@@ -145,12 +147,13 @@ def _pair(context: Context, example: Example, texts: list[str]) -> Preference | 
     )
 
 
-def _agreed(context: Context, pairs: list[Preference]) -> list[Preference]:
-    """Those pairs whose chosen answer the teacher prefers, too, in either order."""
-    rows = [(pair.prompt[-1]["content"], pair.chosen[0]["content"], pair.rejected[0]["content"]) for pair in pairs]
+def _verdicts(context: Context, pairs: list[Preference]) -> list[Verdict]:
+    """What the teacher makes of each pair, asked in both orders: "first" where it, too, prefers the chosen answer."""
+    rows = [(question_of(pair.prompt), pair.chosen[0]["content"], pair.rejected[0]["content"]) for pair in pairs]
+    language = context.config.language
     with _teacher(context, "prefer.judge = 'teacher'", "take judge = 'scorer'") as teacher:
-        verdicts = judge(teacher, rows, context.config.language, Progress(context.say, "judge", 2 * len(rows)))
-    return [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict == "first"]
+        context.say(f"    judge {teacher.model}: {teacher.estimate(asks_of(rows, language))}")
+        return judge(teacher, rows, language, Progress(context.say, "judge", 2 * len(rows)))
 
 
 def _rewritten(context: Context, pairs: list[Preference]) -> list[Preference]:
@@ -161,6 +164,7 @@ def _rewritten(context: Context, pairs: list[Preference]) -> list[Preference]:
     asked = [pair for pair in pairs if not context.domain.task(pair.task).choices]
     with _teacher(context, "prefer.weights.teacher", "set it to 0") as teacher:
         asks = [Ask(pair.prompt, Short, max_tokens=400, temperature=0.0) for pair in asked]
+        context.say(f"    teacher {teacher.model}: {teacher.estimate(asks)}")
         answers = teacher.all(asks, Progress(context.say, "teacher answers", len(asks)))
     better: list[Preference] = []
     for pair, said in zip(asked, answers, strict=True):
@@ -178,7 +182,7 @@ def _teacher(context: Context, wanted_by: str, or_else: str) -> AbstractContextM
     settings = context.config.synthesize
     if not settings.teacher:
         raise FactoryError(f"{wanted_by} needs a teacher.", f"Name one: [synthesize] teacher = ADDRESS, or {or_else}.")
-    return open_teacher(settings.teacher, settings.model, limits_of(settings))
+    return open_teacher(settings.teacher, settings.model, limits_of(settings), context.run_dir / SPENT)
 
 
 STAGE = Stage(
