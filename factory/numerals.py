@@ -12,6 +12,10 @@ _COUNTS = "年月日天周岁个条款项元次人份克斤倍章节编级类种
 _COUNTED = re.compile(
     rf"{_ANY}(?=[{_COUNTS}]|公[斤里升分]|百分|小时|星期|多[{_COUNTS}])|(?<=百分之){_ANY}|(?<=第){_ANY}"
 )
+_VALUE = r"(?:\d+|[零〇一二两三四五六七八九十百千]+)"
+_ARTICLES = re.compile(
+    rf"第\s*(?P<list>{_VALUE}(?:\s*(?:[、,和或与及至到~—-]|以及|或者)\s*第?\s*{_VALUE})*)\s*条(?:之(?P<sub>[一二三四五六七八九十]+))?"
+)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
 _WORDS = {word: number for number, word in enumerate(_SMALL) if number != 1} | {"twenty": 20, "thirty": 30, "half": 0.5}
@@ -24,6 +28,17 @@ def numbers(text: str) -> set[float]:
     found = {float(number.replace(",", "")) for number in _NUMBER.findall(text) if number.count(".") < 2}
     found |= {float(chinese_number(number)) for number in _COUNTED.findall(text) if number != "一"}
     return found | {float(_WORDS[word]) for word in re.findall(r"[a-z]+", text.lower()) if word in _WORDS}
+
+
+def articles(text: str) -> dict[str, str]:
+    """The articles of a law that a text names, 第十二条, 第 12 条 and 第十二条之一, alone or in a list: each by its number (12, 12-1) with its words."""
+    found: dict[str, str] = {}
+    for named in _ARTICLES.finditer(unicodedata.normalize("NFKC", text)):
+        values = [str(int(n) if n.isdecimal() else chinese_number(n)) for n in re.findall(_VALUE, named["list"])]
+        if named["sub"]:
+            values[-1] += f"-{chinese_number(named['sub'])}"
+        found |= dict.fromkeys(values, named[0])
+    return found
 
 
 def chinese_number(text: str) -> int:
