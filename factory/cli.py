@@ -295,6 +295,9 @@ def new_domain(
         typer.Option(help="A larger model that writes examples, too: an address that ends in /v1, or a .gguf file."),
     ] = "",
     model: Annotated[str, typer.Option(help="The teacher's model; empty: the first that the address has.")] = "",
+    most_tokens: Annotated[
+        int, typer.Option(help="Tokens that the teacher may use now, and again in a run's builds; 0: no limit.", min=0)
+    ] = 0,
     package: Annotated[bool, typer.Option("--package", help="Make an installable package ./NAME.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be written.")] = False,
@@ -311,7 +314,7 @@ def new_domain(
     from factory.scaffold import target_of, write_domain
 
     target_of(identifier(name), package)
-    wish = Wish(name, docs, lang, base, title, license, template, package, teacher, model)
+    wish = Wish(name, docs, lang, base, title, license, template, package, teacher, model, most_tokens)
     folder = None
     if not yes and not dry and sys.stdin.isatty():
         wish, folder = ask_for_missing(wish, say)

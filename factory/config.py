@@ -28,8 +28,8 @@ class Synthesize:
     floor: float = 30.0  # the teacher answers eval items first: below this mean score (of 100) the build stops
     floor_items: int = 40  # eval items it answers
     concurrency: int = 4  # calls at once
-    max_tokens: int = 0  # tokens in and out together that a build may use; 0: no limit
-    max_money: float = 0.0  # money that a build may use; 0: no limit
+    max_tokens: int = 0  # tokens in and out together that a run may use, in all its stages and builds; 0: no limit
+    max_money: float = 0.0  # money that a run may use, in all its stages and builds; 0: no limit
     price_in: float = 0.0  # of a million tokens in
     price_out: float = 0.0  # of a million tokens out
 

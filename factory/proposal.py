@@ -46,6 +46,7 @@ class Wish:
     package: bool = False
     teacher: str = ""  # an address or a .gguf file: see factory synthesize
     model: str = ""  # of the teacher
+    most_tokens: int = 0  # that the teacher may use now, and in the builds of a run; 0: no limit
 
 
 @dataclass(frozen=True)

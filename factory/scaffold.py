@@ -21,8 +21,8 @@ from factory.errors import FactoryError, suggest
 from factory.files import digest_tree, read_json, read_text, templates, write_json, write_text
 from factory.proposal import ASKED, ASKED_ITEMS, EVAL_ITEMS, EXAMPLES, Proposal, Say, Wish, write_data
 from factory.records import Passage, write_records
-from factory.synthesis import KINDS, write
-from factory.teacher import open_teacher
+from factory.synthesis import KINDS, Wanted, estimate, write
+from factory.teacher import Limits, open_teacher
 
 STEPS = 75  # of SFT, at least, where the rows are few
 NOTES = ".factory"  # what update-domain needs: the answers, and the files as they were rendered
@@ -97,9 +97,12 @@ def _draft(proposal: Proposal, wish: Wish, path: Path, say: Say) -> int:
 
 def _asked(proposal: Proposal, wish: Wish, held: list[Passage], say: Say) -> Iterator[dict[str, Any]]:
     """Eval items by the teacher: of every kind that is one question and one answer."""
-    with open_teacher(wish.teacher, wish.model) as teacher:
-        kinds = [kind for kind in KINDS if kind != "talk"]
-        written = write(held, teacher, proposal.language, say, ASKED, ASKED_ITEMS, kinds)
+    wanted = Wanted(held, proposal.language, ASKED, ASKED_ITEMS, [kind for kind in KINDS if kind != "talk"])
+    with open_teacher(wish.teacher, wish.model, Limits(tokens=wish.most_tokens)) as teacher:
+        say(f"    {teacher.model}: {estimate(wanted, teacher)}")
+        written = write(wanted, teacher, say)
+    if written.stopped:
+        say(f"    {written.stopped} The eval set has {len(written.accepted)} items of the teacher.")
     for number, draft in enumerate(written.accepted):
         about = rules.ABOUT[proposal.language].format(passage=draft.passage.text, question=draft.question)
         yield {
@@ -126,6 +129,7 @@ def _answers(proposal: Proposal, items: int, target: Path, wish: Wish) -> dict[s
         "sources": proposal.sources,
         "teacher": wish.teacher,
         "model": wish.model,
+        "most_tokens": wish.most_tokens,
         "asked": ASKED,
         "examples": EXAMPLES,
         "eval_items": EVAL_ITEMS,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rapidfuzz.fuzz import partial_ratio_alignment
@@ -21,11 +22,39 @@ from factory.records import Message, Passage
 from factory.rules import SILENT
 from factory.stage import Say
 from factory.structure import sentences
-from factory.teacher import Ask, Teacher
+from factory.teacher import Ask, Spent, Teacher
 from factory.text import language_share, normalize_text, squeeze
 
 KINDS = tuple(kinds.FORMS)
 MOST_KNOWN = 0.7  # share of a question's words that a passage which does not answer it may have
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a teacher is to write: `per_passage` examples asked for about each passage, until `most` are accepted (0: all).
+
+    Raises FactoryError where there is no passage.
+    """
+
+    passages: Sequence[Passage]
+    language: str
+    per_passage: int = 3
+    most: int = 0
+    kinds: Sequence[str] = KINDS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.passages:
+            raise FactoryError(
+                "There is no passage for the teacher to write about.",
+                "Add documents, or lower the share kept back for the eval set.",
+            )
+
+    def in_turn(self) -> Sequence[Passage]:
+        """The passages as they are asked about: spread over the documents where not all of them may be needed."""
+        if not self.most:
+            return self.passages
+        return sorted(self.passages, key=lambda passage: hashlib.sha256(passage.id.encode()).digest())
 
 
 @dataclass(frozen=True)
@@ -68,6 +97,7 @@ class Written:
     coverage: dict[str, float] = field(
         default_factory=dict
     )  # passage -> share of its sentences that an example rests on
+    stopped: Spent | None = None  # why it ended before all was written
 
     def summary(self) -> dict[str, Any]:
         used = Counter(draft.passage.id for draft in self.accepted)
@@ -81,43 +111,45 @@ class Written:
         }
 
 
-def write(
-    passages: Sequence[Passage],
-    teacher: Teacher,
-    language: str,
-    say: Say,
-    per_passage: int = 3,
-    most: int = 0,
-    chosen: Sequence[str] = KINDS,
-    seed: int = 0,
-) -> Written:
-    """Examples about the passages: `per_passage` asked for about each, until `most` are accepted (0: all).
+def estimate(wanted: Wanted, teacher: Teacher, first: Sequence[Ask] = ()) -> str:
+    """What the calls of `first` and those of `write` would take: every example's, and the judgement of it, which shows the passage again."""
+    asks = list(first)
+    drafts = ((passage, *asked) for passage in wanted.in_turn() for asked in _asks(passage, wanted))
+    for passage, kind, ask in islice(drafts, 2 * wanted.most or None):
+        asks.append(ask)
+        draft = _draft(kind, passage, teacher.kept(ask), wanted.language)
+        if draft is None:  # not written yet: about as long as most are
+            asks.append(_judgement(Draft(kind, passage, " " * 160, ""), wanted.language))
+        elif not _fault(draft, wanted.language)[0]:
+            asks.append(_judgement(draft, wanted.language))
+    return f"{teacher.estimate(asks)}, a judgement of each example among them"
+
+
+def write(wanted: Wanted, teacher: Teacher, say: Say) -> Written:
+    """Examples about the passages.
 
     The teacher writes one, it is looked up in the passage, and the teacher judges whether the passage bears it out. All
-    questions about a passage follow each other, so that the teacher has read its beginning before. Raises FactoryError when
-    nothing at all is accepted.
+    questions about a passage follow each other, so that the teacher has read its beginning before. Where the budget ends,
+    what was accepted by then is given back, with the reason in `stopped`. Raises FactoryError when nothing at all is accepted.
     """
-    if not passages:
-        raise FactoryError(
-            "There is no passage for the teacher to write about.",
-            "Add documents, or lower the share kept back for the eval set.",
-        )
-    if most:  # spread over the documents
-        passages = sorted(passages, key=lambda passage: hashlib.sha256(passage.id.encode()).digest())
+    language, most, passages = wanted.language, wanted.most, wanted.in_turn()
     written = Written(coverage=dict.fromkeys((passage.id for passage in passages), 0.0))
     seen = Duplicates(0.8)
-    asks = [ask for passage in passages for _, ask in _asks(passage, language, per_passage, chosen, seed)]
-    say(f"    {teacher.estimate(asks[: 2 * most] if most else asks)}, and a judgement of each")
-    total = min(most or len(asks), len(asks))
-    progress = Progress(say, "examples accepted", total)
+    total = len(passages) * wanted.per_passage
+    progress = Progress(say, "examples accepted", min(most or total, total))
+    stops: list[Spent] = []
 
     def attempt(passage: Passage) -> list[tuple[str, Draft | None, tuple[str, str], Any]]:
         """(kind, draft, why it is refused at once, the judgement of it) of every example about a passage."""
         made = []
-        for kind, ask in _asks(passage, language, per_passage, chosen, seed):
-            draft = _draft(kind, passage, teacher.ask(ask), language)
-            fault = _fault(draft, language) if draft else ("not in the form asked for", "")
-            judged = teacher.ask(_judgement(draft, language)) if draft and not fault[0] else None
+        for kind, ask in _asks(passage, wanted):
+            try:
+                draft = _draft(kind, passage, teacher.ask(ask), language)
+                fault = _fault(draft, language) if draft else ("not in the form asked for", "")
+                judged = teacher.ask(_judgement(draft, language)) if draft and not fault[0] else None
+            except Spent as error:
+                stops.append(error)
+                continue  # what the cache answers still counts
             made.append((kind, draft, fault, judged))
         return made
 
@@ -132,36 +164,42 @@ def write(
                         written.refused.append(Refused(*fault, kind, passage.id, *said))
                     else:
                         written.accepted.append(draft)
-                done = len(written.accepted) if most else number * per_passage
+                done = len(written.accepted) if most else number * wanted.per_passage
                 progress.at(
                     done, f"{len(written.accepted)} accepted, {len(written.refused)} refused, {teacher.called} calls"
                 )
                 if most and len(written.accepted) >= most:
                     break
+            else:
+                written.stopped = stops[0] if stops else None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     if most:
         del written.accepted[most:]
     if not written.accepted:
-        reasons = ", ".join(
-            f"{count} {reason}" for reason, count in Counter(r.reason for r in written.refused).most_common()
-        )
-        raise FactoryError(
-            f"The teacher's {len(written.refused)} examples were all refused: {reasons}.",
-            "Take a larger teacher, or other passages.",
-        )
+        raise written.stopped or _all_refused(written)
     _cover(written)
     return written
 
 
-def _asks(passage: Passage, language: str, count: int, chosen: Sequence[str], seed: int) -> Iterator[tuple[str, Ask]]:
+def _all_refused(written: Written) -> FactoryError:
+    counts = Counter(refused.reason for refused in written.refused)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    return FactoryError(
+        f"The teacher's {len(written.refused)} examples were all refused: {reasons}.",
+        "Take a larger teacher, or other passages.",
+    )
+
+
+def _asks(passage: Passage, wanted: Wanted) -> Iterator[tuple[str, Ask]]:
     """(kind, question to the teacher); each passage begins with another kind and takes them in turn."""
     start = int(hashlib.sha256(passage.id.encode()).hexdigest()[:8], 16)
-    for turn in range(count):
+    language, chosen = wanted.language, wanted.kinds
+    for turn in range(wanted.per_passage):
         kind = chosen[(start + turn) % len(chosen)]
         task = kinds.TASKS[language][kind].format(truth=kinds.TRUTH[language][(start // 7 + turn) % 2])
         again = turn // len(chosen)  # the same kind once more: another sample
-        yield kind, Ask(_messages(passage, task, language), kinds.FORMS[kind], seed=seed + again)
+        yield kind, Ask(_messages(passage, task, language), kinds.FORMS[kind], seed=wanted.seed + again)
 
 
 def _messages(passage: Passage, task: str, language: str) -> list[Message]:
@@ -203,7 +241,7 @@ def _fault(draft: Draft, language: str) -> tuple[str, str]:
     if squeeze(draft.answer) in squeeze(draft.question):
         return "the answer is in the question", ""
     known = f"{draft.passage.title}\n{draft.passage.meta.get('headings', '')}\n{draft.passage.text}"
-    why = unsupported(said, known, "" if draft.kind == "judge" else asked, draft.quote)
+    why = unsupported(said, known, "" if draft.kind == "judge" else asked, draft.quote, draft.kind == "scenario")
     return ("not supported", why) if why else ("", "")
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError, suggest
+from factory.kinds import TASKS
 from factory.quality import language_of
 from factory.records import Message, Passage, read_rows, write_records
 from factory.rules import reading
 from factory.stage import Say
-from factory.synthesis import KINDS, Draft, write
+from factory.synthesis import KINDS, Draft, Wanted, estimate, write
 from factory.teacher import Limits, open_teacher
 
 
@@ -37,9 +38,12 @@ class Wish:
 def synthesize_file(wish: Wish, say: Say) -> dict[str, Any]:
     """Write the accepted examples to `output` and the others, with the reason, to `refused`; return what came of it.
 
-    Rows are Examples ({id, task, prompt, completion, provenance}; the task is the kind). Raises FactoryError when no passage can
-    be read, the teacher does not answer, or nothing was accepted; what the teacher answered is kept for the next try.
+    Rows are Examples ({id, task, prompt, completion, provenance}; the task is the kind). Where the budget ends, those accepted by
+    then are written. Raises FactoryError when no passage can be read, the teacher does not answer, or nothing was accepted; what
+    the teacher answered is kept for the next try.
     """
+    if wish.language and wish.language not in TASKS:
+        raise FactoryError(f"Unknown language '{wish.language}'.", suggest(wish.language, TASKS))
     for kind in wish.kinds:
         if kind not in KINDS:
             raise FactoryError(f"Unknown kind '{kind}'.", suggest(kind, KINDS))
@@ -48,9 +52,11 @@ def synthesize_file(wish: Wish, say: Say) -> dict[str, Any]:
     chosen = [kind for kind in wish.kinds or KINDS if kind != "decline" or not wish.bare]
     if not chosen:
         raise FactoryError("Only 'decline' is left, which needs the passage in the prompt.", "Leave out --bare.")
+    wanted = Wanted(passages, language, wish.per_passage, wish.most, chosen, wish.seed)
     with open_teacher(wish.teacher, wish.model, wish.limits) as teacher:
         say(f"    {len(passages)} passages; teacher {teacher.model}")
-        written = write(passages, teacher, language, say, wish.per_passage, wish.most, chosen, wish.seed)
+        say(f"    {estimate(wanted, teacher)}")
+        written = write(wanted, teacher, say)
     rows = [
         example_row(draft, number, language, teacher.model, wish.bare) for number, draft in enumerate(written.accepted)
     ]
@@ -58,7 +64,7 @@ def synthesize_file(wish: Wish, say: Say) -> dict[str, Any]:
     if wish.refused:
         write_records(wish.refused, written.refused)
     return {
-        **written.summary(), "calls": teacher.called, "answered_before": teacher.told,
+        **written.summary(), "stopped": str(written.stopped or ""), "calls": teacher.called, "answered_before": teacher.told,
         "tokens_in": teacher.tokens_in, "tokens_out": teacher.tokens_out, "money": round(teacher.money, 4),
     }  # fmt: skip
 
@@ -73,6 +79,8 @@ def told(summary: dict[str, Any]) -> list[str]:
     ]
     if refused := ", ".join(f"{count} {reason}" for reason, count in summary["refused"].items()):
         lines.insert(1, f"{sum(summary['refused'].values())} refused: {refused}")
+    if summary["stopped"]:
+        lines.append(f"Stopped before the end. {summary['stopped']} What was accepted is written; to go on, raise the limit and run the same command again: nothing is asked twice.")  # fmt: skip
     return lines
 
 

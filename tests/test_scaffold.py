@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 from papers import paper, write_papers
+from served import served
 from test_contract import *  # noqa: F403  every check of the contract, over the domains of the fixture `made` below
 from test_contract import Made, make
 
 from factory import rules
+from factory.config import load_config
 from factory.domain import find_domains
 from factory.errors import FactoryError
 from factory.files import read_json, templates, write_text
@@ -226,6 +228,18 @@ def test_a_shared_passage_would_be_found(papers: dict[str, Path], tmp_path_facto
     )
     leaky = make(find_domains()["tea"], tmp_path_factory.mktemp("leaky"))
     assert len(shared(leaky)) > 0.9 * len(leaky.items)
+
+
+def test_a_teacher_has_a_limit_that_goes_into_the_domain(papers: dict[str, Path], tmp_path: Path) -> None:
+    said: list[str] = []
+    with served() as server:
+        wish = Wish("tea", papers["en"], teacher=server.address, most_tokens=900)
+        place = write_domain(propose(wish), wish, said.append)
+        assert 8 <= len(server.asked) <= 12, "those in flight at the end come through"
+    asked = [row for _, row in read_rows(place / "evals" / "draft.jsonl") if row["task"] == "ask"]
+    assert any(line.startswith("    toy-teacher: ") and " calls, 0 of them answered" in line for line in said)
+    assert f"The eval set has {len(asked)} items of the teacher." in said[-1] and asked
+    assert load_config(place / "domain.toml").synthesize.max_tokens == 900
 
 
 # Whole or not at all

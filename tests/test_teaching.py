@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,17 +87,47 @@ def test_a_passage_is_data_and_the_key_is_written_nowhere(
 
 
 def test_broken_off_it_goes_on_and_finished_it_replays_without_a_teacher(tmp_path: Path, teacher: Served) -> None:
-    with pytest.raises(FactoryError, match="budget is spent: 600 tokens"):
-        synthesize(tmp_path, teacher, per_passage=2, limits=Limits(tokens=600, concurrency=1))
-    assert len(teacher.asked) == 5 and not (tmp_path / "examples.jsonl").exists()
+    with pytest.raises(FactoryError, match="budget is spent: 120 tokens"):
+        synthesize(tmp_path, teacher, per_passage=2, limits=Limits(tokens=120, concurrency=1))
+    assert len(teacher.asked) == 1 and not (tmp_path / "examples.jsonl").exists(), "nothing was accepted by then"
     summary, _ = synthesize(tmp_path, teacher, per_passage=2)
     first = (tmp_path / "examples.jsonl").read_bytes()
     bodies = [json.dumps(body, sort_keys=True) for body in teacher.asked]
-    assert summary["answered_before"] >= 5 and len(set(bodies)) == len(bodies)  # not one call repeated
+    assert summary["answered_before"] >= 1 and len(set(bodies)) == len(bodies)  # not one call repeated
     teacher.shutdown()
     teacher.server_close()
     again, _ = synthesize(tmp_path, teacher, per_passage=2)
     assert (tmp_path / "examples.jsonl").read_bytes() == first and again["calls"] == 0
+
+
+def test_where_the_budget_ends_what_was_accepted_is_written(tmp_path: Path, teacher: Served) -> None:
+    summary, rows = synthesize(tmp_path, teacher, per_passage=2, limits=Limits(tokens=700, concurrency=1))
+    assert len(teacher.asked) == 6 and 2 <= len(rows) == summary["accepted"] <= 3
+    assert told(summary)[-1].startswith("Stopped before the end. The teacher's budget is spent: 720 tokens.")
+    assert "run the same command again" in told(summary)[-1]
+    more, again = synthesize(tmp_path, teacher, per_passage=2)
+    assert again[: len(rows)] == rows and len(again) > len(rows) and not more["stopped"]
+    assert not any("Stopped" in line for line in told(more))
+
+
+def test_the_estimate_has_the_judgements_and_knows_what_was_answered(
+    tmp_path: Path, teacher: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish = {"per_passage": 2, "kinds": ["fact", "decline"]}
+    summary, _ = synthesize(tmp_path, teacher, **wish)
+    out = capsys.readouterr().out
+    assert f"    {summary['calls']} calls, 0 of them answered before" in out and summary["calls"] == 40
+    tokens = re.search(r"about (\d+)k tokens in", out)
+    letters = sum(len(turn["content"]) for body in teacher.asked for turn in body["messages"])
+    assert tokens and int(tokens[1]) == pytest.approx(0.28 * letters / 1000, abs=1)
+    synthesize(tmp_path, teacher, **wish)
+    assert "    40 calls, 40 of them answered before; about 0k tokens in" in capsys.readouterr().out
+
+
+def test_an_unknown_language_is_one_clear_line(tmp_path: Path, teacher: Served) -> None:
+    with pytest.raises(FactoryError, match="Unknown language 'fr'") as caught:
+        synthesize(tmp_path, teacher, language="fr")
+    assert caught.value.hint == "Known: en, zh." and not teacher.asked
 
 
 def test_what_the_passage_does_not_bear_out_is_refused(tmp_path: Path, teacher: Served) -> None:
@@ -151,12 +182,41 @@ def test_most_and_bare(tmp_path: Path, teacher: Served) -> None:
         ("Ask Peter about the hotel in Vienna.", "Ask Peter about the hotel.", "Whom?", "does not name Vienna"),
         ("It is widely seen as a masterpiece of courage.", "Oolong is half oxidised.", "What is oolong?", "of the answer is not in"),
         ("Bake it for twelve minutes.", "Bake it for 12 minutes.", "How long?", ""),
+        # a number, article or name that the teacher made up in its question bears nothing out
+        ("是，应当在60日内支付。", "用人单位应当在三十日内支付报酬。", "是否应当在60日内支付？", "no number 60"),
+        ("Yes, it bakes for 45 minutes.", "It bakes for 12 minutes.", "Does it bake for 45 minutes?", "no number 45"),
+        ("依照第五十条，应当赔偿。", "第一百二十条 造成损失的，应当赔偿。", "第五十条怎样规定？", "name 第五十条"),
+        ("The waltz of Vienna was danced.", "The waltz was danced at the ball.", "Was the waltz of Vienna danced?", "does not name Vienna"),
+        ("In the shops Europeans drink it with milk.", "A European drinks it with milk.", "How do Europeans drink it in shops?", ""),
+        # how many things a list has may be counted
+        ("两种情形：辞职和到期。", "劳动者辞职或者合同到期的，合同终止。", "哪两种情形合同终止？", ""),
+        ("The two conditions are salt and heat.", "It needs salt. It needs heat, too.", "Which two conditions does it need?", ""),
+        ("3个月内支付。", "用人单位应当及时支付报酬。", "3个月内支付吗？", "no number 3"),
+        # 1 and 第一条 are looked up as other numbers are
+        ("放置1天。", "放置三天。", "放多久？", "no number 1"),
+        ("放置1天。", "放置一天。", "放多久？", ""),
+        ("It rests for 1 hour.", "It rests for an hour.", "How long?", ""),
+        ("依照第一条，应当赔偿。", "第二条 造成损失的，一般应当赔偿。", "怎么办？", "name 第一条"),
+        ("依照第1条，应当赔偿。", "第一条 造成损失的，应当赔偿。", "怎么办？", ""),
+        ("依照第 120 条，应当赔偿。", "第一百二十条 造成损失的，应当赔偿。", "怎么办？", ""),
+        ("依照第一百二十条赔偿。", "第一百二十条之一 造成损失的，应当赔偿。", "怎么办？", "name 第一百二十条"),
+        ("依照第十一条的规定，应当赔偿。", "依照第十、十一和十二条的规定，应当赔偿。", "怎么办？", ""),
+        # a name among Chinese letters
+        ("由Peter负责赔偿。", "由店主负责赔偿。", "谁负责赔偿？", "does not name Peter"),
+        ("由Peter负责赔偿。", "店主Peter负责赔偿。", "谁负责赔偿？", ""),
     ],
 )  # fmt: skip
 def test_grounding(answer: str, passage: str, question: str, bad: str) -> None:
     found = unsupported(answer, passage, question)
     assert bad in found if bad else not found
     assert "quotation" in unsupported(answer, passage, question, "words that stand nowhere at all")
+
+
+def test_a_case_may_have_numbers_and_names_of_its_own() -> None:
+    passage = "劳动者每满一年支付一个月工资的经济补偿；不满六个月的，支付半个月工资。"
+    assert not unsupported("Peter工作满3年，支付3个月工资。", passage, "Peter工作满3年，能得多少补偿？", case=True)
+    assert "3" in unsupported("工作满3年，支付3个月工资。", passage, "工作满3年能得多少补偿？")
+    assert "第九条" in unsupported("依照第九条支付工资补偿。", passage, "依照第九条能得多少补偿？", case=True)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from factory.generate import Question
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Passage, read_records, write_records
 from factory.stage import Context, Stage, code_parts
-from factory.synthesis import KINDS, Draft, write
-from factory.teacher import Teacher, answers_of, limits_of, open_teacher
+from factory.synthesis import KINDS, Draft, Wanted, estimate, write
+from factory.teacher import SPENT, Teacher, answers_of, asks_about, limits_of, open_teacher
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -26,12 +26,23 @@ def run(context: Context) -> dict[str, Any]:
     everything = read_records(context.input("ingest") / "passages.jsonl", Passage)
     passages = [passage for passage in everything if passage.split != "eval"]
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
-    with open_teacher(settings.teacher, settings.model, limits_of(settings)) as teacher:
-        score = _gate(context, teacher, items)
-        written = write(
-            passages, teacher, context.config.language, context.say, settings.per_passage, settings.most,
-            settings.kinds or KINDS, context.config.seed,
-        )  # fmt: skip
+    wanted = Wanted(
+        passages, context.config.language, settings.per_passage, settings.most, settings.kinds or KINDS, context.config.seed
+    )  # fmt: skip
+    context.domain.taught(passages[0], "?")  # says now, not after the calls, that the domain has no task for them
+    chosen = sorted(items, key=lambda item: digest(item.id))[: settings.floor_items]
+    questions = [Question(item.prompt, context.domain.task(item.task)) for item in chosen]
+    with open_teacher(settings.teacher, settings.model, limits_of(settings), context.run_dir / SPENT) as teacher:
+        context.say(f"    {teacher.model}: {estimate(wanted, teacher, asks_about(questions))}")
+        score = _gate(context, teacher, chosen, questions)
+        written = write(wanted, teacher, context.say)
+    if written.stopped:
+        accepted = len(written.accepted)
+        raise FactoryError(
+            f"{written.stopped} The teacher wrote {accepted} examples by then.",
+            "Raise synthesize.max_tokens or max_money: what was answered is kept and not asked again."
+            + (f" Or go on with these: --set synthesize.most={accepted}" if settings.most else ""),
+        )
     examples = [_example(context, draft, number, teacher.model) for number, draft in enumerate(written.accepted)]
     write_records(context.out / "examples.jsonl", examples)
     write_records(context.out / "refused.jsonl", written.refused)
@@ -46,11 +57,9 @@ def run(context: Context) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _gate(context: Context, teacher: Teacher, items: list[EvalItem]) -> float:
+def _gate(context: Context, teacher: Teacher, chosen: list[EvalItem], questions: list[Question]) -> float:
     """The teacher's mean score over tasks; FactoryError when it is below the floor."""
     settings, domain = context.config.synthesize, context.domain
-    chosen = sorted(items, key=lambda item: digest(item.id))[: settings.floor_items]
-    questions = [Question(item.prompt, domain.task(item.task)) for item in chosen]
     answers = answers_of(teacher, questions, Progress(context.say, "teacher answers eval item", len(questions)))
     scores: dict[str, list[float]] = {}
     for item, text in zip(chosen, answers, strict=True):
