@@ -43,6 +43,11 @@ def clean_file(wish: Wish, say: Say) -> str:
     Kept rows keep their form and their other keys; personal data in them is masked. Returns a line on what happened.
     Raises FactoryError for a row that cannot be read and when no row is left; `output` is written whole or not at all.
     """
+    for language in wish.languages:
+        if language not in ("zh", "en"):
+            raise FactoryError(
+                f"Unknown language '{language}'.", "Rows are told apart by their letters: zh (Chinese) or en (Latin)."
+            )
     for path in (wish.output, wish.dropped):
         if (
             path

@@ -35,7 +35,10 @@ def curate(
     against: Annotated[Path | None, typer.Option(help="Eval items {id, prompt, reference} that must not leak.")] = None,
     dropped: Annotated[Path | None, typer.Option(help="The other rows, each with `reason` and `detail`.")] = None,
     lang: Annotated[
-        list[str] | None, typer.Option(help="zh or en; may be repeated; none: the languages of --against.")
+        list[str] | None,
+        typer.Option(
+            help="By their letters: zh (Chinese) or en (Latin, of any language); may be repeated; none: as --against."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="E.g. curate.mask_pii=false; may be repeated.")
@@ -67,8 +70,12 @@ def synthesize(
     ] = None,
     bare: Annotated[bool, typer.Option("--bare", help="Leave the passage out of the prompts.")] = False,
     concurrency: Annotated[int, typer.Option(help="Calls at once.", min=1)] = 4,
-    most_tokens: Annotated[int, typer.Option(help="Stop when so many are used; 0: no limit.", min=0)] = 0,
-    most_money: Annotated[float, typer.Option(help="Stop when so much is spent; 0: no limit.", min=0)] = 0.0,
+    most_tokens: Annotated[
+        int, typer.Option(help="Stop when so many are used, and keep what is accepted; 0: no limit.", min=0)
+    ] = 0,
+    most_money: Annotated[
+        float, typer.Option(help="Stop when so much is spent, and keep what is accepted; 0: no limit.", min=0)
+    ] = 0.0,
     price_in: Annotated[float, typer.Option(help="Price of a million tokens in.", min=0)] = 0.0,
     price_out: Annotated[float, typer.Option(help="Price of a million tokens out.", min=0)] = 0.0,
 ) -> None:

