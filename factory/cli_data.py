@@ -66,7 +66,7 @@ def synthesize(
     per_passage: Annotated[int, typer.Option(help="Examples to ask for about one passage.", min=1)] = 3,
     most: Annotated[int, typer.Option(help="Stop at so many examples; 0: no limit.", min=0)] = 0,
     kind: Annotated[
-        list[str] | None, typer.Option(help="fact, explain, scenario, judge, talk, decline; may be repeated.")
+        list[str] | None, typer.Option(help="fact, explain, scenario, judge, talk, decline, classify; may be repeated.")
     ] = None,
     bare: Annotated[bool, typer.Option("--bare", help="Leave the passage out of the prompts.")] = False,
     concurrency: Annotated[int, typer.Option(help="Calls at once.", min=1)] = 4,

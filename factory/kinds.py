@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
@@ -44,6 +45,22 @@ class Unanswered(BaseModel):
     missing: Line
 
 
+class Sorted(BaseModel):
+    """A case, the categories that it could belong to, the one that it does, why, and the words it rests on."""
+
+    case: Line
+    categories: Annotated[list[Name], Field(min_length=2, max_length=5)]
+    category: Name
+    reason: Line
+    quote: Line
+
+    @model_validator(mode="after")
+    def _is_a_choice(self) -> Sorted:
+        if self.category not in self.categories or len(set(self.categories)) < len(self.categories):
+            raise ValueError("the category is none of these, or one is named twice")
+        return self
+
+
 class Verdict(BaseModel):
     """The teacher's judgement of an example."""
 
@@ -70,6 +87,7 @@ FORMS: dict[str, type[BaseModel]] = {
     "judge": Judged,
     "talk": Talk,
     "decline": Unanswered,
+    "classify": Sorted,
 }
 
 SYSTEM = {
@@ -88,6 +106,7 @@ TASKS = {
         "judge": "Write one statement about the passage's subject that is {truth}. `correct`: whether it is. `reason`: one sentence from the passage that shows it. `quote`: those words of the passage, copied.",
         "talk": "Write a short talk: a question with its answer, then a follow-up question that goes on from it, with its answer, both from the passage. `quote`: the words of the passage, copied, that hold the second answer.",
         "decline": "Write one question that a reader interested in the subject could ask and that the passage does NOT answer (another detail, number, place or case). `missing`: what the passage does not say.",
+        "classify": "Find three or four categories that the passage tells apart (`categories`, a few words each), and a case that by the passage belongs to exactly one of them. `case`: the case in one sentence, without the name of its category. `category`: the one that it belongs to, copied. `reason`: one sentence from the passage that shows it. `quote`: those words of the passage, copied.",
     },
     "zh": {
         "fact": "写一个只问资料中一个事实的问题，并用一句话作答。quote：资料中含有答案的原文，照抄。",
@@ -96,6 +115,7 @@ TASKS = {
         "judge": "写一个关于资料内容的陈述句，这个陈述应当{truth}。correct：陈述是否正确。reason：用资料中的一句话说明理由。quote：对应的原文，照抄。",
         "talk": "写一段简短的对话：一个问题和回答，再接着追问一个问题并回答，都依据资料。quote：含有第二个答案的原文，照抄。",
         "decline": "写一个对这一主题感兴趣的人会问、但资料没有给出答案的问题（另一个细节、数字、地点或情形）。missing：资料没有说明什么。",
+        "classify": "找出资料区分的三四个类别（categories，每个几个字），再写一个依据资料只属于其中一类的情形。case：用一句话写出情形，不要写出类别的名称。category：所属的类别，照抄。reason：用资料中的一句话说明理由。quote：对应的原文，照抄。",
     },
 }
 TRUTH = {"en": ("false in one detail", "true"), "zh": ("有一处细节不正确", "正确")}
@@ -110,6 +130,10 @@ ANSWERABLE = {
 JUDGE = {
     "en": ("Is this correct? {statement}", "Correct. {reason}", "Not correct. {reason}"),
     "zh": ("下面的说法正确吗？{statement}", "正确。{reason}", "不正确。{reason}"),
+}
+SORT = {
+    "en": ("Which of these does it belong to: {categories}? {case}", "{category}. {reason}", ", "),
+    "zh": ("下面的情形属于哪一类（{categories}）？{case}", "{category}。{reason}", "、"),
 }
 POINTS_AT_IT = {
     "en": r"\b(?:the|this) (?:passage|text|document|excerpt|article above)\b",

@@ -215,6 +215,11 @@ def _draft(kind: str, passage: Passage, answer: Any, language: str) -> Draft | N
         ask, right, wrong = kinds.JUDGE[language]
         said = (right if answer.correct else wrong).format(reason=answer.reason)
         return Draft(kind, passage, ask.format(statement=answer.statement), said, answer.quote)
+    if isinstance(answer, kinds.Sorted):
+        ask, said, comma = kinds.SORT[language]
+        among = comma.join(sorted(answer.categories))  # a teacher likes to name the right one first
+        said = said.format(category=answer.category, reason=answer.reason)
+        return Draft(kind, passage, ask.format(categories=among, case=answer.case), said, answer.quote)
     if isinstance(answer, kinds.Talk):
         return Draft(
             kind, passage, answer.follow_up, answer.follow_up_answer, answer.quote, (answer.question, answer.answer)

@@ -91,6 +91,9 @@ def told(server: Served, body: dict[str, Any]) -> dict[str, Any]:
         return {"question": f"What holds for {subject}?", "answer": answer, "quote": fact}
     if form == "Judged":
         return {"statement": f"{subject} is quite another thing.", "correct": False, "reason": answer, "quote": fact}
+    if form == "Sorted":
+        sorts = [subject, "another thing", "none of both"]
+        return {"case": f"It {fact.partition(' ')[2]}", "categories": sorts, "category": subject, "reason": answer, "quote": fact}  # fmt: skip
     if form == "Talk":
         return {
             "question": f"Tell me of {subject}.",

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from served import Served, served
 
 from factory.errors import FactoryError
 from factory.files import write_json
 from factory.generate import Question
 from factory.grounding import unsupported
-from factory.kinds import Short
+from factory.kinds import Short, Sorted
 from factory.progress import Progress
 from factory.records import Passage
-from factory.synthesis import Draft, _fault
+from factory.synthesis import KINDS, Draft, _draft, _fault
 from factory.teacher import KEY, Ask, Limits, Teacher, answers_of, open_teacher
 from factory.teaching import Wish, synthesize_file, told
 
@@ -60,20 +61,24 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_kind_is_written_judged_and_told(tmp_path: Path, teacher: Served) -> None:
-    summary, rows = synthesize(tmp_path, teacher, per_passage=6)
+    summary, rows = synthesize(tmp_path, teacher, per_passage=7)
     # fact, explain and scenario ask the same of this teacher: one of them is kept, the others are duplicates
-    assert {row["task"] for row in rows} == {"fact", "explain", "scenario", "talk", "judge", "decline"}
-    assert summary["accepted"] == len(rows) == 39
+    assert {"fact", "explain", "scenario"} | {row["task"] for row in rows} == set(KINDS)
+    assert summary["accepted"] == len(rows) == 49
     assert set(summary["refused"]) == {"duplicate", "near-duplicate"} and sum(summary["refused"].values()) == 21
     assert summary["calls"] == len(teacher.asked) and summary["tokens_in"] == 100 * summary["calls"]
     assert summary["passages_used"] == 10 and 0 < summary["sentences_used"] <= 1
     by_kind = {row["task"]: row for row in rows if row["provenance"]["passage"] == "p0"}
     assert by_kind["decline"]["completion"][0]["content"] == "The text does not say."
     assert by_kind["judge"]["completion"][0]["content"].startswith("Not correct. ")
+    choice = by_kind["classify"]
+    asked = "Which of these does it belong to: Green tea, another thing, none of both? It tea brews at 75 degrees"
+    assert asked in choice["prompt"][0]["content"]
+    assert choice["completion"][0]["content"].startswith("Green tea. Green tea brews at 75 degrees")
     assert [turn["role"] for turn in by_kind["talk"]["prompt"]] == ["user", "assistant", "user"]
     assert "brews at 75 degrees" in by_kind["talk"]["prompt"][0]["content"]
     assert by_kind["judge"]["provenance"]["quote"] == "Green tea brews at 75 degrees for two minutes."
-    assert any("39 examples accepted" in line for line in told(summary))
+    assert any("49 examples accepted" in line for line in told(summary))
 
 
 def test_a_passage_is_data_and_the_key_is_written_nowhere(
@@ -210,6 +215,23 @@ def test_grounding(answer: str, passage: str, question: str, bad: str) -> None:
     found = unsupported(answer, passage, question)
     assert bad in found if bad else not found
     assert "quotation" in unsupported(answer, passage, question, "words that stand nowhere at all")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_choice_names_its_categories_in_an_order_that_gives_nothing_away(language: str) -> None:
+    said = {
+        "en": {"case": "It rests in the shade.", "categories": ["wilted", "fired", "rolled"], "category": "wilted", "reason": "Wilted tea rests in the shade.", "quote": "q"},
+        "zh": {"case": "茶叶在阴凉处静置。", "categories": ["萎凋", "杀青"], "category": "萎凋", "reason": "萎凋时茶叶在阴凉处静置。", "quote": "q"},
+    }[language]  # fmt: skip
+    draft = _draft("classify", Passage("p", "tea.md", "x"), Sorted.model_validate(said), language)
+    assert draft
+    assert (draft.question, draft.answer) == {
+        "en": ("Which of these does it belong to: fired, rolled, wilted? It rests in the shade.", "wilted. Wilted tea rests in the shade."),
+        "zh": ("下面的情形属于哪一类（杀青、萎凋）？茶叶在阴凉处静置。", "萎凋。萎凋时茶叶在阴凉处静置。"),
+    }[language]  # fmt: skip
+    for bad in ({"category": "steamed"}, {"categories": ["wilted", "wilted"], "category": "wilted"}):
+        with pytest.raises(ValidationError):
+            Sorted.model_validate({**said, **bad})
 
 
 def test_a_case_may_have_numbers_and_names_of_its_own() -> None:
