@@ -102,7 +102,8 @@ def _asked(proposal: Proposal, wish: Wish, held: list[Passage], say: Say) -> Ite
         say(f"    {teacher.model}: {estimate(wanted, teacher)}")
         written = write(wanted, teacher, say)
     if written.stopped:
-        say(f"    {written.stopped} The eval set has {len(written.accepted)} items of the teacher.")
+        count = len(written.accepted)
+        say(f"    {written.stopped} The eval set has {count} items of the teacher; more with a higher --most-tokens.")
     for number, draft in enumerate(written.accepted):
         about = rules.ABOUT[proposal.language].format(passage=draft.passage.text, question=draft.question)
         yield {
