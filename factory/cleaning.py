@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from factory.config import Curate
 from factory.errors import FactoryError
 from factory.files import atomic_write, read_lines
+from factory.leaks import Expected
 from factory.progress import Progress
 from factory.records import read_rows
 from factory.selection import NEEDS_BASE, Candidate, left_out
@@ -54,9 +55,8 @@ def clean_file(wish: Wish, say: Say) -> str:
     languages = wish.languages or languages_of(asked for _, asked, _ in items)
     if not languages:
         say("    languages are not checked: give --lang, or eval items with --against")
-    sieve = Sieve(
-        wish.settings, {id: asked for id, asked, _ in items}, {id: answer for id, _, answer in items}, languages, say
-    )
+    texts, answers = {id: asked for id, asked, _ in items}, {id: Expected(answer) for id, _, answer in items}
+    sieve = Sieve(wish.settings, texts, answers, languages, say)
     rows = kept = 0
     with contextlib.ExitStack() as files:
         out = _open(files, wish.output)

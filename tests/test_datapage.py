@@ -21,6 +21,7 @@ from factory.datapage import KINDS, REASONS, SENTENCES, counted, data_page, gath
 from factory.datarows import DROPPED, KEPT, OTHER
 from factory.domain import load_domain
 from factory.files import read_json
+from factory.leaks import Expected
 from factory.records import Document, Example
 from factory.sieve import Row, Sieve
 
@@ -290,7 +291,9 @@ def test_sources_lose_the_folder_that_they_share(shop: Shop) -> None:
 def test_every_detail_of_the_sieve_is_told_in_chinese() -> None:
     long = "The keeper of the tea house must open both doors before nine and light the great stove with dry wood, "
     items = {"i/1": "What does the large tin weigh?", "i/2": long + "then he sweeps the steps of the yard."}
-    sieve = Sieve(Curate(min_chars=3, max_chars=400), items, {"i/1": "Half a kilogram", "i/2": "Yes"}, ("en",))
+    sieve = Sieve(
+        Curate(min_chars=3, max_chars=400), items, {"i/1": Expected("Half a kilogram"), "i/2": Expected("Yes")}, ("en",)
+    )
     rows = [
         Row("r/1", "What does the large tin weigh?", "Half."),
         Row("r/2", "Please tell me now: What does the large tin weigh? Thanks to you.", "Half."),

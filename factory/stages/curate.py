@@ -19,7 +19,7 @@ from factory.models import find_base
 from factory.records import EvalItem, Example, read_records, write_records
 from factory.rounds import adapter_mark, feedback_mark, rows_of_round
 from factory.selection import NEEDS_BASE, Candidate, left_out
-from factory.sieve import Row, Sieve, tell
+from factory.sieve import Row, Sieve, sieve_of, tell
 from factory.stage import Context, Stage
 
 
@@ -40,8 +40,7 @@ def run(context: Context) -> dict[str, Any]:
     said, examples, held = rows_of_round(context) if context.earlier else ([], _made(context), [])
     examples = [*said, *examples, *held]
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
-    texts = {item.id: domain.task(item.task).parts(item.question)[0] for item in items}
-    sieve = Sieve(settings, texts, {}, (context.config.language,), context.say)
+    sieve = sieve_of(domain, items, context.say)
     kept: list[Example] = []
     dropped: list[Dropped] = []
     cleaned = (_cleaned(example, sieve) for example in examples)
@@ -186,5 +185,5 @@ def _watches(context: Context) -> dict[str, str]:
 
 
 STAGE = Stage(
-    "curate", run, reads=("ingest", "synthesize"), settings=("language", "curate"), watches=_watches, version=3
+    "curate", run, reads=("ingest", "synthesize"), settings=("language", "curate"), watches=_watches, version=4
 )
