@@ -18,6 +18,7 @@ def ingest(
     output: Annotated[Path, typer.Option("-o", "--output", help="The passages, as JSON Lines.")],
     lang: Annotated[str, typer.Option(help="zh or en; empty: each document's own.")] = "",
     license: Annotated[str, typer.Option(help="The licence of the documents, kept with each passage.")] = "",
+    skipped: Annotated[Path | None, typer.Option(help="What is left out, each with its reason, as JSON Lines.")] = None,
 ) -> None:
     """Read documents and cut them into passages that know their file, page and headings.
 
@@ -25,7 +26,7 @@ def ingest(
     """
     from factory.passages import Wish, ingest
 
-    say(ingest(Wish(source, output, lang, license), say))
+    say(ingest(Wish(source, output, lang, license, skipped), say))
 
 
 @app.command()

@@ -26,6 +26,13 @@ class Skipped:
     reason: str
 
 
+def named(skipped: Sequence[Skipped], most: int, where_all: str) -> list[str]:
+    """The first `most` in a line each below their number; where there are more, how many and where all of them stand."""
+    lines = [f"  {one.name}: {one.reason}" for one in skipped[:most]]
+    more = [f"  and {len(skipped) - most} more: {where_all}"] if len(skipped) > most else []
+    return [f"{len(skipped)} left out:", *lines, *more] if skipped else []
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a file says as Markdown: one text under the name "", or one for each of its rows under their numbers."""
