@@ -168,6 +168,12 @@ def test_all_articles_of_a_page_are_read() -> None:
     assert read_file(put("a.html", "<title>T</title><p>x<main>only</main>")) == "# T\n\nonly"
 
 
+@pytest.mark.parametrize("around", ["article", "main", "section"])
+def test_the_head_of_a_text_is_read_and_that_of_the_page_is_not(around: str) -> None:
+    page = "<title>T</title><body><header>Logo<nav>menu</nav></header><{0}><header><h1>Title</h1><nav>x</nav></header><p>text</p></{0}></body>"
+    assert read_file(put("a.html", page.format(around))) == "# Title\n\ntext"
+
+
 def test_docx() -> None:
     table = "".join(
         f"<w:tr>{''.join(f'<w:tc>{para(c)}</w:tc>' for c in row)}</w:tr>" for row in (("名称", "值"), ("甲|乙", "1"))

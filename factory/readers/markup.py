@@ -18,7 +18,7 @@ _CHAPTER = re.compile(
 )
 _SECTION = re.compile(r"第[一二三四五六七八九十百零〇\d]+节|[(（][一二三四五六七八九十]+[)）]|\d+[.．]\d")
 _NO_TEXT = (
-    "script style nav header footer noscript template img svg iframe input button select textarea datalist".split()
+    "script style nav footer noscript template img svg iframe input button select textarea datalist".split()
 )
 
 
@@ -98,6 +98,9 @@ def body_of(soup: BeautifulSoup) -> str:
 
     for tag in soup(_NO_TEXT):
         tag.decompose()
+    for tag in soup("header"):
+        if not tag.find_parent(["article", "main", "section"]):  # else it is no head of the page: it has the text's heading
+            tag.decompose()
     articles = soup("article")
     body = soup.find("main") or (articles[0] if len(articles) == 1 else None) or soup.body or soup
     _name_columns(body)
