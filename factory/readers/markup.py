@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from factory.readers.base import Reading, lines_of, office, plain, unmarked, whole
+from factory.readers.base import Reading, lines_of, lost, office, plain, unmarked, whole
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -38,21 +38,21 @@ def read_markdown(data: bytes) -> Reading:
         if title and not heading(text):
             text = f"# {title[1]}\n\n{text}"
     text = re.sub(r"<!--(?! page \d+ -->).*?-->", "", text, flags=re.DOTALL)
-    return whole(re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text))
+    return whole(re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text), lost(data))
 
 
 def read_text(data: bytes) -> Reading:
     """Plain text: a short line that stands alone above a longer one is a heading."""
     parts = re.split(r"\n(?:[ \t]*\n)+", lines_of(plain(data)).strip("\n"))
     if any(re.match(r"#{1,6} ", part) for part in parts):  # it is Markdown by another name
-        return whole("\n\n".join(parts))
+        return whole("\n\n".join(parts), lost(data))
     titled = [_is_title(part) for part in parts]
     made = []
     for number, part in enumerate(parts):
         below = next((len(parts[at]) for at in range(number + 1, len(parts)) if not titled[at]), 0)
         level = 1 if number == 0 else 3 if _SECTION.match(part) else 2
         made.append(f"{'#' * level} {part}" if titled[number] and below > len(part) else part)
-    return whole("\n\n".join(made))
+    return whole("\n\n".join(made), lost(data))
 
 
 def _is_title(part: str) -> bool:
@@ -70,7 +70,7 @@ def read_html(data: bytes) -> Reading:
     if not encoding.startswith(("utf", "gb", "hz")):
         with contextlib.suppress(UnicodeDecodeError, LookupError):
             return whole(_from_html(data.decode(encoding)))
-    return whole(_from_html(plain(data)))
+    return whole(_from_html(plain(data)), lost(data))
 
 
 def _from_html(page: str) -> str:
