@@ -148,12 +148,20 @@ def test_broken_letters_are_left_out_and_named() -> None:
     broken = ("中文" * 20).encode() + b"\xff" + "字".encode()
     rows = b'[{"text": "' + broken + b'"}]'
     put("a.txt", broken), put("b.md", broken), put("c.html", b"<p>" + broken), put("d.csv", b"x,y\n1," + broken)
-    put("e.json", rows), put("f.jsonl", rows[1:-1]), put("g.txt", "café".encode("cp1252")), put("h.txt", "好".encode("utf-16"))
+    (
+        put("e.json", rows),
+        put("f.jsonl", rows[1:-1]),
+        put("g.txt", "café".encode("cp1252")),
+        put("h.txt", "好".encode("utf-16")),
+    )
     put("i.epub", epub({"a.xhtml": "<p>text"}, ["a.xhtml"])), put("j.txt", broken + b"\xff")
     folder = read_folder(Path("docs"))
     assert len(folder.documents) == 10 and not any("\ufffd" in document.text for document in folder.documents)
     assert [f"{skipped.name}: {skipped.reason}" for skipped in folder.skipped] == [
-        *(f"1 broken letter of {name}: not UTF-8" for name in ("a.txt", "b.md", "c.html", "d.csv", "e.json", "f.jsonl")),
+        *(
+            f"1 broken letter of {name}: not UTF-8"
+            for name in ("a.txt", "b.md", "c.html", "d.csv", "e.json", "f.jsonl")
+        ),
         "2 broken letters of j.txt: not UTF-8",
     ]
 

@@ -17,9 +17,7 @@ _CHAPTER = re.compile(
     r"第[一二三四五六七八九十百零〇\d]+[编章部]|[一二三四五六七八九十]+、|(?:chapter|part)\b|\d+[.．]?\s", re.I
 )
 _SECTION = re.compile(r"第[一二三四五六七八九十百零〇\d]+节|[(（][一二三四五六七八九十]+[)）]|\d+[.．]\d")
-_NO_TEXT = (
-    "script style nav footer noscript template img svg iframe input button select textarea datalist".split()
-)
+_NO_TEXT = "script style nav footer noscript template img svg iframe input button select textarea datalist".split()
 
 
 def heading(text: str) -> str:
@@ -99,7 +97,9 @@ def body_of(soup: BeautifulSoup) -> str:
     for tag in soup(_NO_TEXT):
         tag.decompose()
     for tag in soup("header"):
-        if not tag.find_parent(["article", "main", "section"]):  # else it is no head of the page: it has the text's heading
+        if not tag.find_parent(
+            ["article", "main", "section"]
+        ):  # else it is no head of the page: it has the text's heading
             tag.decompose()
     articles = soup("article")
     body = soup.find("main") or (articles[0] if len(articles) == 1 else None) or soup.body or soup

@@ -15,7 +15,6 @@ from factory.records import Document, EvalItem, Passage, eval_digest, write_reco
 from factory.stage import Context, Stage, code_parts, tree_parts
 from factory.versions import marks, promoted
 
-
 NAMED = 5  # files that gave no document, on the screen
 
 
