@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rapidfuzz.fuzz import partial_ratio_alignment
@@ -17,7 +18,7 @@ from factory.duplicates import Duplicates
 from factory.errors import FactoryError
 from factory.grounding import known_share, unsupported
 from factory.progress import Progress
-from factory.records import Message, Passage
+from factory.records import Message, Passage, write_records
 from factory.rules import SILENT
 from factory.stage import Say
 from factory.structure import sentences
@@ -90,12 +91,13 @@ def write(
     most: int = 0,
     chosen: Sequence[str] = KINDS,
     seed: int = 0,
+    refused: Path | None = None,
 ) -> Written:
     """Examples about the passages: `per_passage` asked for about each, until `most` are accepted (0: all).
 
     The teacher writes one, it is looked up in the passage, and the teacher judges whether the passage bears it out. All
-    questions about a passage follow each other, so that the teacher has read its beginning before. Raises FactoryError when
-    nothing at all is accepted.
+    questions about a passage follow each other, so that the teacher has read its beginning before. The others are written to
+    `refused`, each with its reason, before a FactoryError is raised because nothing at all is accepted.
     """
     if not passages:
         raise FactoryError(
@@ -142,13 +144,15 @@ def write(
             pool.shutdown(wait=False, cancel_futures=True)
     if most:
         del written.accepted[most:]
+    if refused:
+        write_records(refused, written.refused)
     if not written.accepted:
         reasons = ", ".join(
             f"{count} {reason}" for reason, count in Counter(r.reason for r in written.refused).most_common()
         )
         raise FactoryError(
             f"The teacher's {len(written.refused)} examples were all refused: {reasons}.",
-            "Take a larger teacher, or other passages.",
+            "Take a larger teacher, or other passages." + (f" Each with its reason: {refused}" if refused else ""),
         )
     _cover(written)
     return written

@@ -50,13 +50,11 @@ def synthesize_file(wish: Wish, say: Say) -> dict[str, Any]:
         raise FactoryError("Only 'decline' is left, which needs the passage in the prompt.", "Leave out --bare.")
     with open_teacher(wish.teacher, wish.model, wish.limits) as teacher:
         say(f"    {len(passages)} passages; teacher {teacher.model}")
-        written = write(passages, teacher, language, say, wish.per_passage, wish.most, chosen, wish.seed)
+        written = write(passages, teacher, language, say, wish.per_passage, wish.most, chosen, wish.seed, wish.refused)
     rows = [
         example_row(draft, number, language, teacher.model, wish.bare) for number, draft in enumerate(written.accepted)
     ]
     write_records(wish.output, rows)
-    if wish.refused:
-        write_records(wish.refused, written.refused)
     return {
         **written.summary(), "calls": teacher.called, "answered_before": teacher.told,
         "tokens_in": teacher.tokens_in, "tokens_out": teacher.tokens_out, "money": round(teacher.money, 4),

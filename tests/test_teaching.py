@@ -101,8 +101,13 @@ def test_broken_off_it_goes_on_and_finished_it_replays_without_a_teacher(tmp_pat
 
 def test_what_the_passage_does_not_bear_out_is_refused(tmp_path: Path, teacher: Served) -> None:
     teacher.wrong = True
-    with pytest.raises(FactoryError, match=r"all refused: .*not supported"):
+    with pytest.raises(FactoryError, match=r"all refused: .*not supported") as caught:
         synthesize(tmp_path, teacher, per_passage=1, kinds=["fact"])
+    kept = read(tmp_path / "refused.jsonl")
+    assert (
+        len(kept) == 10 and all(row["reason"] for row in kept) and str(tmp_path / "refused.jsonl") in caught.value.hint
+    )
+    assert not (tmp_path / "examples.jsonl").exists()
     teacher.wrong, teacher.doubts = False, True
     with pytest.raises(FactoryError, match="judged as not supported"):
         synthesize(tmp_path, teacher, per_passage=1, kinds=["explain"])

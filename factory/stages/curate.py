@@ -49,10 +49,11 @@ def run(context: Context) -> dict[str, Any]:
             dropped.append(_dropped(example, reason, detail))
         else:
             kept.append(example)
+    write_records(context.out / "dropped.jsonl", dropped)  # before anything is refused: it says why
     if not kept:
         raise FactoryError(
             f"No rows are left after curate: {tell(len(examples), 0, sieve.dropped)}.",
-            "Loosen [curate] in domain.toml, or check the documents.",
+            f"Loosen [curate] in domain.toml, or check the documents; each row with its reason: {context.out / 'dropped.jsonl'}",
         )
     if context.earlier:
         train, dev = _as_before(kept, said, held)
@@ -61,6 +62,7 @@ def run(context: Context) -> dict[str, Any]:
     if settings.keep < 1 and not context.earlier:
         out = _left_out(context, train)
         dropped += [_dropped(train[number], "not selected", detail) for number, detail in out.items()]
+        write_records(context.out / "dropped.jsonl", dropped)
         sieve.dropped["not selected"] = len(out)
         train = [example for number, example in enumerate(train) if number not in out]
     asked = 0 if context.earlier else round(settings.general * len(train))
@@ -70,7 +72,6 @@ def run(context: Context) -> dict[str, Any]:
     write_records(context.out / "train.jsonl", train)
     write_records(context.out / "general.jsonl", general)
     write_records(context.out / "dev.jsonl", dev)
-    write_records(context.out / "dropped.jsonl", dropped)
     reasons = dict(sieve.dropped.most_common())
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "nothing dropped"
     if settings.keep < 1 and not context.earlier:

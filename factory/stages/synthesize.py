@@ -30,11 +30,10 @@ def run(context: Context) -> dict[str, Any]:
         score = _gate(context, teacher, items)
         written = write(
             passages, teacher, context.config.language, context.say, settings.per_passage, settings.most,
-            settings.kinds or KINDS, context.config.seed,
+            settings.kinds or KINDS, context.config.seed, context.out / "refused.jsonl",
         )  # fmt: skip
     examples = [_example(context, draft, number, teacher.model) for number, draft in enumerate(written.accepted)]
     write_records(context.out / "examples.jsonl", examples)
-    write_records(context.out / "refused.jsonl", written.refused)
     write_records(context.out / "coverage.jsonl", [{"passage": k, "share": v} for k, v in written.coverage.items()])
     summary = written.summary()
     return {

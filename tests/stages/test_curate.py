@@ -130,6 +130,8 @@ def test_no_rows_left_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     ) as caught:
         run(tmp_path, [row(0, CASE), row(1, distinct(1), answer="")], (CASE,))
     assert "[curate]" in caught.value.hint and not (tmp_path / "curate" / "train.jsonl").exists()
+    assert str(tmp_path / "curate" / "dropped.jsonl") in caught.value.hint
+    assert dropped(tmp_path) == {"r0": "leak", "r1": "too short"}
 
 
 def test_dev_rows_are_apart_bounded_and_the_same_every_time(tmp_path: Path) -> None:
