@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +218,17 @@ def a_round_itself(run: str) -> FactoryError:
 
 
 def _resolve(source: str) -> str:
-    """A source as an absolute path; a git address is cloned at its commit first."""
+    """A source as an absolute path; a git address is cloned at its commit first, a dataset written into the cache."""
     if not source:
         return ""
     if re.match(r"^(https?|ssh|git|file)://|^git@", source):
         from factory.sources import fetch_git
 
         return str(fetch_git(source))
+    if source.startswith("hf://"):
+        from factory.sources import fetch_dataset
+
+        return str(fetch_dataset(source, partial(print, file=sys.stderr)))
     path = Path(source).expanduser().resolve()
     if not path.exists():
         raise FactoryError(f"Source {source} does not exist.", "Give a folder of documents: --source PATH")

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from factory.config import Curate
 from factory.errors import FactoryError
 from factory.files import atomic_write, read_lines
+from factory.leaks import Expected
 from factory.progress import Progress
 from factory.records import read_rows
 from factory.selection import NEEDS_BASE, Candidate, left_out
@@ -41,7 +42,8 @@ def clean_file(wish: Wish, say: Say) -> str:
     """Write the rows that training may see to `output` and the others, with `reason` and `detail`, to `dropped`.
 
     Kept rows keep their form and their other keys; personal data in them is masked. Returns a line on what happened.
-    Raises FactoryError for a row that cannot be read and when no row is left; `output` is written whole or not at all.
+    Raises FactoryError for a row that cannot be read and when no row is left; both files are written whole or not at all, and
+    `dropped` also when no row is left.
     """
     for language in wish.languages:
         if language not in ("zh", "en"):
@@ -59,13 +61,13 @@ def clean_file(wish: Wish, say: Say) -> str:
     languages = wish.languages or languages_of(asked for _, asked, _ in items)
     if not languages:
         say("    languages are not checked: give --lang, or eval items with --against")
-    sieve = Sieve(
-        wish.settings, {id: asked for id, asked, _ in items}, {id: answer for id, _, answer in items}, languages, say
-    )
+    texts, answers = {id: asked for id, asked, _ in items}, {id: Expected(answer) for id, _, answer in items}
+    sieve = Sieve(wish.settings, texts, answers, languages, say)
     rows = kept = 0
     with contextlib.ExitStack() as files:
         out = _open(files, wish.output)
-        rest = _open(files, wish.dropped) if wish.dropped else None
+        reasons = files.enter_context(contextlib.ExitStack())
+        rest = _open(reasons, wish.dropped) if wish.dropped else None
         sifted = _selected(wish.settings, sieve, say) if wish.settings.keep < 1 else sieve.sift
         for (row, cleaned), reason, detail in sifted(_read(wish.rows, sieve, say)):
             rows += 1
@@ -77,7 +79,11 @@ def clean_file(wish: Wish, say: Say) -> str:
         if not rows:
             raise FactoryError(f"{wish.rows} has no rows.", FORM)
         if not kept:
-            raise FactoryError(f"No row is left: {tell(rows, 0, sieve.dropped)}.", "Loosen it: --set curate.KEY=VALUE")
+            reasons.close()  # a whole file although the other one comes to nothing
+            raise FactoryError(
+                f"No row is left: {tell(rows, 0, sieve.dropped)}.",
+                f"Each with its reason: {wish.dropped or 'ask for them with --dropped FILE'}. Loosen it: --set curate.KEY=VALUE",
+            )
     masked = ", ".join(f"{count:,} {kind}" for kind, count in sieve.masked.most_common())
     return tell(rows, kept, sieve.dropped) + (f"; masked {masked}" if masked else "")
 

@@ -30,7 +30,11 @@ for part in (cli_cost, cli_data, cli_export, cli_feedback, cli_proof):
 DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
 RunName = Annotated[str, typer.Option("--run", help="Name of the run: runs/DOMAIN/RUN.")]
 Source = Annotated[
-    str, typer.Option("--source", help="Folder of documents (or GIT_URL@COMMIT); 'sample': the embedded one.")
+    str,
+    typer.Option(
+        "--source",
+        help="Folder of documents (or GIT_URL@COMMIT, hf://OWNER/NAME@REVISION); 'sample': the embedded one.",
+    ),
 ]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; may be repeated.")]
 Set = Annotated[

@@ -18,6 +18,7 @@ def ingest(
     output: Annotated[Path, typer.Option("-o", "--output", help="The passages, as JSON Lines.")],
     lang: Annotated[str, typer.Option(help="zh or en; empty: each document's own.")] = "",
     license: Annotated[str, typer.Option(help="The licence of the documents, kept with each passage.")] = "",
+    skipped: Annotated[Path | None, typer.Option(help="What is left out, each with its reason, as JSON Lines.")] = None,
 ) -> None:
     """Read documents and cut them into passages that know their file, page and headings.
 
@@ -25,7 +26,7 @@ def ingest(
     """
     from factory.passages import Wish, ingest
 
-    say(ingest(Wish(source, output, lang, license), say))
+    say(ingest(Wish(source, output, lang, license, skipped), say))
 
 
 @app.command()
@@ -98,7 +99,9 @@ def synthesize(
 def data(
     domain: Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")],
     run: Annotated[str, typer.Option(help="Name of the run: runs/DOMAIN/RUN.")] = "default",
-    source: Annotated[str, typer.Option(help="Folder of documents (or GIT_URL@COMMIT).")] = "",
+    source: Annotated[
+        str, typer.Option(help="Folder of documents (or GIT_URL@COMMIT, hf://OWNER/NAME@REVISION).")
+    ] = "",
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, e.g. curate.keep=0.2; may be repeated.")
@@ -121,7 +124,9 @@ def curve(
     shares: Annotated[str, typer.Option(help="Shares of the training rows.")] = "0.05,0.1,0.25,0.5,1",
     by: Annotated[str, typer.Option(help="How rows are selected: coverage, difficulty or mix.")] = "coverage",
     run: Annotated[str, typer.Option(help="Name of the run whose data it takes.")] = "default",
-    source: Annotated[str, typer.Option(help="Folder of documents (or GIT_URL@COMMIT).")] = "",
+    source: Annotated[
+        str, typer.Option(help="Folder of documents (or GIT_URL@COMMIT, hf://OWNER/NAME@REVISION).")
+    ] = "",
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, e.g. sft.epochs=1; may be repeated.")

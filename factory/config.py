@@ -22,7 +22,9 @@ class Synthesize:
     teacher: str = ""  # an OpenAI-compatible address that ends in /v1, or a .gguf file; empty: none
     model: str = ""  # the teacher's model; empty: the first that the address has
     task: str = ""  # the task that its examples belong to; empty: 'ask', else the first one about a passage
-    kinds: list[str] = field(default_factory=list)  # fact, explain, scenario, judge, talk, decline, classify; empty: all
+    kinds: list[str] = field(
+        default_factory=list
+    )  # fact, explain, scenario, judge, talk, decline, classify; empty: all
     per_passage: int = 2  # examples asked for about one passage
     most: int = 600  # examples accepted, spread over the passages
     floor: float = 30.0  # the teacher answers eval items first: below this mean score (of 100) the build stops

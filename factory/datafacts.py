@@ -23,6 +23,7 @@ Row = dict[str, Any]
 BARS = 12  # of a histogram
 BARE = 10  # passages shown that carry no row
 SOURCES = 10  # shown
+UNREAD = 20  # files without a document, shown
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Held:
     dev: list[Example]
     dropped: list[Row]
     refused: list[Row]
+    skipped: list[Row]  # files that gave no document
 
     @property
     def kept(self) -> list[Example]:
@@ -63,18 +65,28 @@ class Held:
 def read(run: Path) -> Held:
     """Read a run's folders; FactoryError when a file cannot be read."""
     ingest, synthesize, curate = (run / name for name in ("ingest", "synthesize", "curate"))
-    refused = synthesize / "refused.jsonl"
+    train, dev = (read_records(curate / f"{name}.jsonl", Example) for name in ("train", "dev"))
+    dropped = _rows(curate / "dropped.jsonl")
+    came = {row.id for row in (*train, *dev)} | {row["id"] for row in dropped}
+    made = (read_records(folder / "examples.jsonl", Example) for folder in (ingest, synthesize))
+    by_rule, by_teacher = ([row for row in rows if row.id in came] for rows in made)  # in a round only some come along
     return Held(
         read_records(ingest / "documents.jsonl", Document),
         read_records(ingest / "passages.jsonl", Passage),
         read_records(ingest / "eval.jsonl", EvalItem),
-        read_records(ingest / "examples.jsonl", Example),
-        read_records(synthesize / "examples.jsonl", Example),
-        read_records(curate / "train.jsonl", Example),
-        read_records(curate / "dev.jsonl", Example),
-        [row for _, row in read_rows(curate / "dropped.jsonl")],
-        [row for _, row in read_rows(refused)] if refused.exists() else [],
+        by_rule,
+        by_teacher,
+        train,
+        dev,
+        dropped,
+        _rows(synthesize / "refused.jsonl"),
+        _rows(ingest / "skipped.jsonl"),
     )
+
+
+def _rows(path: Path) -> list[Row]:
+    """The rows of a file that only some runs have."""
+    return [row for _, row in read_rows(path)] if path.exists() else []
 
 
 def veil(text: str) -> str:
@@ -87,11 +99,13 @@ def flow(held: Held) -> Row:
     dropped = reasons(held.dropped)
     unselected = dropped.pop("not selected", 0)
     split = Counter(document.split == "eval" for document in held.documents)
+    rows = len(held.dropped) + len(held.kept)
     return {
         "documents": len(held.documents), "documents_eval": split[True],
         "passages": len(held.passages), "passages_eval": len(held.passages) - len(held.may_train),
         "items": len(held.items), "by_rule": len(held.by_rule), "by_teacher": len(held.by_teacher),
-        "refused": reasons(held.refused), "rows": len(held.by_rule) + len(held.by_teacher), "dropped": dropped,
+        "refused": reasons(held.refused), "rows": rows, "dropped": dropped,
+        "by_others": rows - len(held.by_rule) - len(held.by_teacher),
         "unselected": unselected, "kept": len(held.train) + len(held.dev), "train": len(held.train), "dev": len(held.dev),
     }  # fmt: skip
 
@@ -204,6 +218,12 @@ def sources(held: Held) -> Row:
         for source in order[:SOURCES]
     ]  # fmt: skip
     return {"licenses": dict(licenses.most_common()), "listed": listed, "more": len(order) - len(listed)}
+
+
+def unread(held: Held) -> Row:
+    """The first files that gave no document, with the reason, and how many more there are."""
+    listed = [{"name": veil(row["name"]), "reason": veil(row["reason"])} for row in held.skipped[:UNREAD]]
+    return {"n": len(held.skipped), "listed": listed, "more": len(held.skipped) - len(listed)}
 
 
 def _home(names: set[str]) -> str:

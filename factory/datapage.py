@@ -68,6 +68,10 @@ SENTENCES = {
         "Every one of the {all} passages that training may see carries a row.",
         "可用于训练的 {all} 个段落都有数据。",
     ),
+    "unread": (
+        "{n} files, or parts of them, could not be read.",
+        "有 {n} 个文件（或其中一部分）无法读取。",
+    ),
     "uncut": ("{n} of {all} documents gave no passage.", "{all} 份文档中有 {n} 份没有切出段落。"),
 }
 
@@ -89,6 +93,7 @@ def gather(domain: Domain, folder: Path) -> Row:
     facts: Row = {
         "flow": datafacts.flow(held), "coverage": datafacts.coverage(held), "personal": personal,
         "masks": config.curate.mask_pii, "may_train": len(held.may_train), "teacher": made["synthesize"]["summary"],
+        "unread": datafacts.unread(held),
     }  # fmt: skip
     known = {task.name: task for task in domain.tasks()}
     return facts | {
@@ -116,7 +121,10 @@ def tell(facts: Row, zh: bool) -> Row:
     thin = bare > MANY * facts["may_train"] and not flow["unselected"]
     many = sum(flow["dropped"].values()) > MANY * flow["rows"] or thin
     open_data = bool(facts["personal"]) and not facts["masks"]
-    return {"lines": lines, "tone": "mixed" if many or open_data or facts["coverage"]["uncut"] else "good"}
+    return {
+        "lines": lines,
+        "tone": "mixed" if many or open_data or facts["coverage"]["uncut"] or facts["unread"]["n"] else "good",
+    }
 
 
 def _rows(flow: Row, zh: bool) -> str:
@@ -143,6 +151,8 @@ def _facts(facts: Row, zh: bool) -> Iterator[str]:
     state = "masked" if facts["masks"] else "unmasked"
     yield _say(state if facts["personal"] else f"none_{state}", zh, why=counted(facts["personal"], KINDS, zh))
     yield _say("bare" if bare else "covered", zh, n=f"{bare:,}", all=f"{may:,}", share=percent(bare, may))
+    if unread := facts["unread"]["n"]:
+        yield _say("unread", zh, n=f"{unread:,}")
     if uncut := facts["coverage"]["uncut"]:
         yield _say("uncut", zh, n=f"{uncut:,}", all=f"{flow['documents']:,}")
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -56,9 +58,26 @@ class File:
     load: Callable[[], bytes]  # raises Unreadable and OSError
 
 
+_left_out: ContextVar[list[Skipped] | None] = ContextVar("left_out", default=None)
+
+
+@contextmanager
+def left_out() -> Iterator[list[Skipped]]:
+    """The files that `read_documents` skips inside the block: a domain's loader hands on documents alone."""
+    skipped: list[Skipped] = []
+    token = _left_out.set(skipped)
+    try:
+        yield skipped
+    finally:
+        _left_out.reset(token)
+
+
 def read_documents(root: Path, language: str, license: str = "") -> Iterator[Document]:
-    """The documents below `root`, a folder or one file."""
-    yield from read_folder(root, language, license).documents
+    """The documents below `root`, a folder or one file; a build names the files that gave none."""
+    folder = read_folder(root, language, license)
+    if (skipped := _left_out.get()) is not None:
+        skipped += folder.skipped
+    yield from folder.documents
 
 
 def read_folder(

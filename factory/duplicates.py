@@ -61,22 +61,24 @@ class Duplicates:
         return "", ""
 
 
-def same_meaning(one: tuple[str, str], other: tuple[str, str], like: float) -> bool:
+def same_meaning(one: tuple[str, str], other: tuple[str, str], like: float, label: bool = False) -> bool:
     """Whether two (question, answer), squeezed, say the same: like questions with like answers.
 
     Where the answers are short, which says little, the questions must be liker and one answer stand in the other; where they
-    are long and the same, the questions may be less like.
+    are long and the same, the questions may be less like. A `label`, one of a few answers, says as little and must be the same.
     """
     from rapidfuzz.fuzz import ratio
 
     short, long = sorted((one[1], other[1]), key=len)
     wanted = 100 * like
-    if len(short) <= SHORT:
+    if label or len(short) <= SHORT:
         wanted += 50 * (1 - like)
     elif short == long and len(short) >= 2 * SHORT:
         wanted -= 75 * (1 - like)
     if ratio(one[0], other[0], score_cutoff=wanted) < wanted:
         return False
+    if label:
+        return short == long
     if len(short) <= SHORT:
         return short == long or (len(short) > 3 and short in long) or ratio(short, long) >= 80
     return ratio(short, long) >= 100 * LIKE_ANSWER and not _told_apart(one, other)

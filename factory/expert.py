@@ -13,10 +13,9 @@ from typing import Any
 from factory.domain import FREE, Domain, Task
 from factory.errors import FactoryError
 from factory.files import digest
-from factory.leaks import LeakIndex
 from factory.records import EvalItem, Example, Message, Preference
 from factory.rounds import asks
-from factory.sieve import Sieve
+from factory.sieve import Sieve, sieve_of
 from factory.text import squeeze
 
 LETTERS = 12  # of the digests that are ids and names
@@ -50,12 +49,12 @@ def gather(
     found.masked = dict(sieve.masked)
     for row in [row for row in rows if row.promote]:
         _promote(row, domain, [*items, *found.items], trained, found)
-    leaks = _index(domain, [*items, *found.items], sieve)
+    leaks = sieve_of(domain, [*items, *found.items], same_meaning=0).leaks
     examples: dict[str, Any] = {}
     pairs: dict[str, Any] = {}
     for row in [row for row in rows if not row.promote]:
-        about = task_of(row, domain).parts(row.question)[0]
-        if why := leaks.find(about, row.wanted):
+        task = task_of(row, domain)
+        if why := leaks.find(task.parts(row.question)[0], row.wanted, task.name):
             found.told.append(f"row {row.id} {why}")
             continue
         if row.wanted:
@@ -134,12 +133,6 @@ def _promote(row: Any, domain: Domain, items: Sequence[EvalItem], trained: Colle
         found.told.append(f"row {row.id} is promoted, but an earlier round was trained on its question")
     elif not same:
         found.items.append(EvalItem(name, task.name, row.prompt, [row.wanted], task.scorer, _provenance(row)))
-
-
-def _index(domain: Domain, items: Sequence[EvalItem], sieve: Sieve) -> LeakIndex:
-    settings = domain.config.curate
-    texts = {item.id: sieve.clean(domain.task(item.task).parts(item.question)[0]) for item in items}
-    return LeakIndex(texts, settings.leak_ngram, settings.leak_share)
 
 
 def _cleaned(row: Any, sieve: Sieve) -> Any:

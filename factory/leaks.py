@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from factory.duplicates import same_meaning, turning_points
 from factory.text import cjk_share, ngrams, squeeze
@@ -16,6 +17,18 @@ SHORTEST = 12  # found inside another one where it stands between marks
 LONG = 120  # a text of which a part in common is a leak
 COVERED = 0.9  # share of a text that whole sentences of the other one cover
 _PIECES = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w\s.%$€£￥+-]|\n|_")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The answer to an eval question. A `label`, one of a few answers, says little about the question, however long it is.
+
+    Answers of two tasks differ whatever is asked: only one of the same `task` (empty: of any) tells two questions apart.
+    """
+
+    text: str
+    task: str = ""
+    label: bool = False
 
 
 class LeakIndex:
@@ -32,7 +45,7 @@ class LeakIndex:
         questions: Mapping[str, str],
         size: int,
         share: float,
-        answers: Mapping[str, str] | None = None,
+        answers: Mapping[str, Expected] | None = None,
         like: float = 0.8,
     ) -> None:
         self.share, self.like = share, like
@@ -43,9 +56,10 @@ class LeakIndex:
             if text and self.exact.setdefault(text, name) == name:
                 self.questions[text] = question
         self.points = {text: turning_points(question) for text, question in self.questions.items()}
-        said = {text: (answers or {}).get(name, "") for text, name in self.exact.items()}
-        self.answers = {text: squeeze(answer) for text, answer in said.items()}
-        self.all_points = {text: turning_points(question, said[text]) for text, question in self.questions.items()}
+        self.said: dict[str, list[_Said]] = defaultdict(list)  # all answers to one text: several items may have it
+        for name, expected in (answers or {}).items():
+            if (text := squeeze(questions[name])) and expected.text:
+                self.said[text].append(_Said(name, questions[name], expected))
         self.pieces: dict[str, set[str]] = defaultdict(set)
         for text, question in self.questions.items():
             for piece in _pieces(question):
@@ -58,8 +72,8 @@ class LeakIndex:
             for wide, length in ((True, max(2, size // 2)), (False, size))
         ]
 
-    def find(self, question: str, answer: str = "") -> str:
-        """Why the question is a leak, or an empty text."""
+    def find(self, question: str, answer: str = "", task: str = "") -> str:
+        """Why the question is a leak, or an empty text. `answer` and `task` are the row's."""
         text = squeeze(question)
         if text in self.exact:
             return f"same question as eval item {self.exact[text]}"
@@ -74,7 +88,7 @@ class LeakIndex:
         if found := self._sentences(text, question):
             return found
         for grams in self.grams if letters >= LONG else ():
-            if (most := grams.find(text, self.share)) and not self._another_case(most[1], question, answer):
+            if (most := grams.find(text, self.share)) and not self._another_case(most[1], question, answer, task):
                 return f"shares {most[0]:.0%} of its text with eval item {self.exact[most[1]]}"
         return self._reworded(text, question, answer) if answer else ""
 
@@ -89,19 +103,29 @@ class LeakIndex:
                 return f"has {share:.0%} of its sentences from eval item {self.exact[item]}"
         return ""
 
-    def _another_case(self, item: str, question: str, answer: str) -> bool:
-        """Other numbers and another answer: a question of the same make."""
-        other = self.answers[item]
-        return bool(other and answer) and squeeze(answer) != other and turning_points(question) != self.points[item]
+    def _another_case(self, item: str, question: str, answer: str, task: str) -> bool:
+        """Other numbers and another answer to the same task: a question of the same make."""
+        others = [said.answer for said in self.said.get(item, ()) if said.task in ("", task)]
+        apart = bool(others and answer) and squeeze(answer) not in others
+        return apart and turning_points(question) != self.points[item]
 
     def _reworded(self, text: str, question: str, answer: str) -> str:
         said = squeeze(answer)
-        for item, name in self.exact.items():
-            its_answer = self.answers[item]
-            same = its_answer and same_meaning((text, said), (item, its_answer), self.like)
-            if same and turning_points(question, answer) == self.all_points[item]:
-                return f"asks what eval item {name} asks, with the same answer"
+        for item, known in self.said.items():
+            for its in known:
+                same = same_meaning((text, said), (item, its.answer), self.like, its.label)
+                if same and turning_points(question, answer) == its.points:
+                    return f"asks what eval item {its.name} asks, with the same answer"
         return ""
+
+
+class _Said:
+    """The answer to an eval item as answers are compared."""
+
+    def __init__(self, name: str, question: str, expected: Expected) -> None:
+        self.name, self.task, self.label = name, expected.task, expected.label
+        self.answer = squeeze(expected.text)
+        self.points = turning_points(question, expected.text)
 
 
 class _Grams:

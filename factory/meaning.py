@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from factory.duplicates import SHORT, same_meaning, turning_points
 from factory.embedding import embed
+from factory.leaks import Expected
 from factory.text import squeeze
 
 Vector = NDArray[np.float32]
@@ -35,10 +36,10 @@ class Meanings:
     """Remembers the rows it was shown. `like` is the cosine from which two questions with like answers mean the same."""
 
     def __init__(
-        self, like: float, items: Mapping[str, str], answers: Mapping[str, str], say: Callable[[str], None]
+        self, like: float, items: Mapping[str, str], answers: Mapping[str, Expected], say: Callable[[str], None]
     ) -> None:
         self.like, self.say = like, say
-        self.items = [Asked(id, "", text, answers.get(id, ""), text) for id, text in items.items()]
+        self.items = [_item(id, text, answers.get(id, Expected(""))) for id, text in items.items()]
         self.item_vectors = embed([item.question for item in self.items], say)
         self.seen: dict[Hashable, _Seen] = defaultdict(_Seen)
 
@@ -50,7 +51,7 @@ class Meanings:
             yield (self.items and self._leak(row, vectors[len(rows) + number])) or self._repeated(row, vectors[number])
 
     def _leak(self, row: Asked, vector: Vector) -> tuple[str, str] | None:
-        asked = Asked(row.id, "", row.about, row.answer, row.about)
+        asked = Asked(row.id, row.group, row.about, row.answer, row.about)
         found = self._same(asked, self.item_vectors @ vector, self.items)
         return ("leak", f"means what eval item {found}") if found else None
 
@@ -69,12 +70,20 @@ class Meanings:
         return ""
 
 
+def _item(id: str, text: str, expected: Expected) -> Asked:
+    """An eval item; a label says too little to be compared, and the group of one whose task is not known is None."""
+    return Asked(
+        id, (expected.task, "") if expected.task else None, text, "" if expected.label else expected.text, text
+    )
+
+
 def agree(one: Asked, other: Asked, cosine: float, like: float) -> bool:
     """Whether two questions with this cosine mean the same.
 
-    Answers that are short, which say little, or not known ask for a cosine half-way between `like` and 1.
+    Answers that are short, which say little, not known, or of different groups ask for a cosine half-way between `like` and 1.
     """
-    if not (one.answer and other.answer):
+    apart = None not in (one.group, other.group) and one.group != other.group
+    if apart or not (one.answer and other.answer):
         return cosine >= (1 + like) / 2 and turning_points(one.question) == turning_points(other.question)
     said = squeeze(one.answer), squeeze(other.answer)
     return (

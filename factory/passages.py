@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from factory.errors import FactoryError
 from factory.progress import Progress
-from factory.readers.base import Skipped
+from factory.readers.base import Skipped, named
 from factory.records import Document, Passage, write_records
 from factory.sources import read_source
 from factory.structure import LEAST, cut
@@ -25,12 +25,13 @@ class Wish:
     output: Path
     language: str = ""  # empty: each document's own
     license: str = ""
+    skipped: Path | None = None  # all that is left out, with the reason
 
 
 def ingest(wish: Wish, say: Callable[[str], None]) -> str:
     """Read the source, cut passages, write them; what was made and what was left out as lines of text.
 
-    Raises FactoryError when there is nothing to write.
+    Raises FactoryError when there is nothing to write; what was left out is written before.
     """
     if wish.language not in ("", *LEAST):
         raise FactoryError(f"Unknown language '{wish.language}'.", f"One of: {', '.join(LEAST)}; empty: guessed.")
@@ -46,6 +47,8 @@ def ingest(wish: Wish, say: Callable[[str], None]) -> str:
         if not made:
             short.append(Skipped(document.id, f"too short: no passage of {LEAST[document.language]} letters"))
     left_out = [*folder.skipped, *short]
+    if wish.skipped:
+        write_records(wish.skipped, left_out)
     if not passages:
         raise FactoryError(
             f"{wish.source} gives no passage: {len(documents)} documents, {len(left_out)} left out"
@@ -55,15 +58,9 @@ def ingest(wish: Wish, say: Callable[[str], None]) -> str:
     write_records(wish.output, passages)
     letters = sum(len(passage.text) for passage in passages)
     counts = f"{len(documents)} documents, {len(passages)} passages, {letters} letters: {wish.output}"
-    return "\n".join([counts, *_named(left_out)])
+    return "\n".join([counts, *named(left_out, MOST_NAMED, str(wish.skipped or "--skipped FILE writes all of them"))])
 
 
 def language_of(document: Document) -> str:
     """By the share of Chinese letters; English for every other script."""
     return "zh" if language_share(document.text, "zh") > 0.3 else "en"
-
-
-def _named(left_out: Sequence[Skipped]) -> list[str]:
-    lines = [f"  {skipped.name}: {skipped.reason}" for skipped in left_out[:MOST_NAMED]]
-    more = [f"  and {len(left_out) - MOST_NAMED} more"] if len(left_out) > MOST_NAMED else []
-    return [f"{len(left_out)} left out:", *lines, *more] if left_out else []

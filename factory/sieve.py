@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from factory.config import Curate
+from factory.domain import Domain
 from factory.duplicates import Duplicates
-from factory.leaks import LeakIndex
+from factory.leaks import Expected, LeakIndex
 from factory.meaning import Asked, Meanings
 from factory.pii import mask
 from factory.quality import REPEATED, broken, is_language, repetition
+from factory.records import EvalItem
 from factory.text import language_share, normalize_text
 
 BATCH = 256  # rows compared by meaning at once
@@ -37,12 +39,12 @@ class Row:
 
 @dataclass
 class Sieve:
-    """Decides rows in their order. `items` are the eval texts by id and `answers` their references, `languages` those that
+    """Decides rows in their order. `items` are the eval texts by id and `answers` what is expected there, `languages` those that
     rows may be in; empty: any."""
 
     settings: Curate
     items: Mapping[str, str]
-    answers: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, Expected] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
     say: Callable[[str], None] = print
     masked: Counter[str] = field(default_factory=Counter)
@@ -50,7 +52,8 @@ class Sieve:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        items, answers = ({id: self.clean(text) for id, text in texts.items()} for texts in (self.items, self.answers))
+        items = {id: self.clean(text) for id, text in self.items.items()}
+        answers = {id: replace(answer, text=self.clean(answer.text)) for id, answer in self.answers.items()}
         self.masked.clear()
         self.leaks = LeakIndex(items, settings.leak_ngram, settings.leak_share, answers, settings.near_duplicate)
         self.seen = Duplicates(settings.near_duplicate)
@@ -98,9 +101,23 @@ class Sieve:
         if (share := max(repetition(row.question), repetition(row.answer))) > REPEATED:
             return "repetition", f"{share:.0%} of its text stands in it before"
         about = row.text or row.question
-        if what := self.leaks.find(about, row.answer):
+        if what := self.leaks.find(about, row.answer, row.task):
             return "leak", what
         return self.seen.find(row.id, about, row.answer, (row.task, row.asked))
+
+
+def sieve_of(domain: Domain, items: Iterable[EvalItem], say: Callable[[str], None] = print, **settings: Any) -> Sieve:
+    """The sieve of a domain's [curate], with `settings` changed, against its eval items and their first references.
+
+    An answer to a question about a passage is left out: of the passage, which alone is compared, it says nothing.
+    """
+    texts, answers = {}, {}
+    for item in items:
+        task = domain.task(item.task)
+        texts[item.id], asked = task.parts(item.question)
+        if item.references and not asked:
+            answers[item.id] = Expected(item.references[0], task.name, bool(task.choices))
+    return Sieve(replace(domain.config.curate, **settings), texts, answers, (domain.config.language,), say)
 
 
 def _asked(row: Row) -> Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -15,9 +16,10 @@ from factory.errors import FactoryError
 from factory.files import digest, lock
 from factory.models import home
 from factory.readers import sheets
-from factory.readers.base import Skipped, Unreadable
-from factory.records import Document
+from factory.readers.base import Skipped, Unreadable, named
+from factory.records import Document, write_records
 
+_PART = 10_000_000  # letters of one file of rows, which may have reading.MOST_BYTES
 _GIT = re.compile(r"^(https?|ssh|git|file)://|^git@")
 _DATASET = re.compile(r"(?:hf://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?")
 
@@ -43,9 +45,9 @@ def read_source(source: str, license: str = "", say: Callable[[str], None] = lam
 
 
 def read_dataset(name: str, config: str, revision: str, license: str, say: Callable[[str], None]) -> Folder:
-    """The rows of all splits as Documents, as many as MOST_LETTERS hold; code of a dataset is never run.
+    """The rows of the split `train`, or of all where there is none, as Documents, as many as MOST_LETTERS hold.
 
-    The columns of text are found as in a file of rows. Raises FactoryError when the dataset cannot be read.
+    Other splits are there to be asked, not learned. Code of a dataset is never run. The columns of text are found as in a file of rows. Raises FactoryError when the dataset cannot be read.
     """
     import datasets
 
@@ -55,8 +57,12 @@ def read_dataset(name: str, config: str, revision: str, license: str, say: Calla
     try:
         splits = datasets.load_dataset(name, config or None, revision=revision or None, streaming=True)
         for split, rows in splits.items():
+            if split != "train" and "train" in splits:
+                skipped.append(Skipped(f"{name}/{split}", "only the split train is read"))
+                continue
+            letters = sum(len(document.text) for document in documents)
             try:
-                made = sheets.read_rows(_limited(rows, f"{name}/{split}", skipped))
+                made = sheets.read_rows(_limited(rows, f"{name}/{split}", skipped, letters))
             except Unreadable as why:
                 skipped.append(Skipped(f"{name}/{split}", str(why)))
                 continue
@@ -73,8 +79,8 @@ def read_dataset(name: str, config: str, revision: str, license: str, say: Calla
     return Folder(documents, skipped)
 
 
-def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped]) -> Iterator[Any]:
-    letters = 0
+def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped], letters: int) -> Iterator[Any]:
+    """The rows until MOST_LETTERS are reached; `letters` were read before."""
     for number, row in enumerate(rows, 1):
         if letters > MOST_LETTERS:
             skipped.append(
@@ -85,6 +91,38 @@ def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped]) -> Iterator
         yield row
 
 
+def fetch_dataset(source: str, say: Callable[[str], None] = lambda text: None) -> Path:
+    """Write the texts of `hf://OWNER/NAME[:CONFIG]@REVISION` into the cache once, as files of rows, for a domain's loader."""
+    found = _DATASET.fullmatch(source)
+    if not found or not found[3]:
+        raise FactoryError(f"{source} names no revision.", "Pin it: --source hf://OWNER/NAME[:CONFIG]@REVISION")
+    folder = home() / "sources" / f"{found[1].replace('/', '--')}-{digest(source)[:8]}"
+    with lock(folder.with_suffix(".lock"), FactoryError(f"{source} is being read.", "Wait for the other build.")):
+        if not (folder / ".factory-done").exists():
+            read = read_dataset(found[1], found[2] or "", found[3], "", say)
+            for line in named(read.skipped, 5, "factory ingest tells them"):
+                say(f"    {line}")
+            for number, part in enumerate(_parts(read.documents), 1):
+                write_records(folder / f"rows-{number}.jsonl", ({"text": document.text} for document in part))
+            if not read.documents:
+                raise FactoryError(f"{source} gives no text.", "See docs/formats.md for the columns that are read.")
+            (folder / ".factory-done").touch()
+    return folder
+
+
+def _parts(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    part: list[Document] = []
+    letters = 0
+    for document in documents:
+        if part and letters + len(document.text) > _PART:
+            yield part
+            part, letters = [], 0
+        part.append(document)
+        letters += len(document.text)
+    if part:
+        yield part
+
+
 def fetch_git(address: str) -> Path:
     """Clone `URL@COMMIT` once into the cache and check the commit out; FactoryError when git cannot."""
     url, at, commit = address.rpartition("@")
@@ -93,10 +131,10 @@ def fetch_git(address: str) -> Path:
     folder = home() / "sources" / f"{Path(url).stem}-{digest(url)[:8]}-{commit[:12]}"
     with lock(folder.with_suffix(".lock"), FactoryError(f"{url} is being fetched.", "Wait for the other build.")):
         if not (folder / ".git" / "factory-done").exists():
-            if not (folder / ".git").exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                _git(folder, "init", "--quiet")
-                _git(folder, "remote", "add", "origin", url)
+            shutil.rmtree(folder, ignore_errors=True)  # broken off at any point: git's own locks may lie in it
+            folder.mkdir(parents=True)
+            _git(folder, "init", "--quiet")
+            _git(folder, "remote", "add", "origin", url)
             _git(folder, "fetch", "--quiet", "origin")
             if not _git(folder, "rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}", may_fail=True):
                 raise FactoryError(f"{url} has no commit {commit}.", "Check it with: git log")

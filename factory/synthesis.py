@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rapidfuzz.fuzz import partial_ratio_alignment
@@ -18,7 +19,7 @@ from factory.duplicates import Duplicates
 from factory.errors import FactoryError
 from factory.grounding import known_share, unsupported
 from factory.progress import Progress
-from factory.records import Message, Passage
+from factory.records import Message, Passage, write_records
 from factory.rules import SILENT
 from factory.stage import Say
 from factory.structure import sentences
@@ -125,12 +126,13 @@ def estimate(wanted: Wanted, teacher: Teacher, first: Sequence[Ask] = ()) -> str
     return f"{teacher.estimate(asks)}, a judgement of each example among them"
 
 
-def write(wanted: Wanted, teacher: Teacher, say: Say) -> Written:
+def write(wanted: Wanted, teacher: Teacher, say: Say, refused: Path | None = None) -> Written:
     """Examples about the passages.
 
     The teacher writes one, it is looked up in the passage, and the teacher judges whether the passage bears it out. All
     questions about a passage follow each other, so that the teacher has read its beginning before. Where the budget ends,
-    what was accepted by then is given back, with the reason in `stopped`. Raises FactoryError when nothing at all is accepted.
+    what was accepted by then is given back, with the reason in `stopped`. The others are written to `refused`, each with its
+    reason, before a FactoryError is raised because nothing at all is accepted.
     """
     language, most, passages = wanted.language, wanted.most, wanted.in_turn()
     written = Written(coverage=dict.fromkeys((passage.id for passage in passages), 0.0))
@@ -176,18 +178,20 @@ def write(wanted: Wanted, teacher: Teacher, say: Say) -> Written:
             pool.shutdown(wait=False, cancel_futures=True)
     if most:
         del written.accepted[most:]
+    if refused:
+        write_records(refused, written.refused)
     if not written.accepted:
-        raise written.stopped or _all_refused(written)
+        raise written.stopped or _all_refused(written, refused)
     _cover(written)
     return written
 
 
-def _all_refused(written: Written) -> FactoryError:
+def _all_refused(written: Written, kept: Path | None) -> FactoryError:
     counts = Counter(refused.reason for refused in written.refused)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     return FactoryError(
         f"The teacher's {len(written.refused)} examples were all refused: {reasons}.",
-        "Take a larger teacher, or other passages.",
+        "Take a larger teacher, or other passages." + (f" Each with its reason: {kept}" if kept else ""),
     )
 
 

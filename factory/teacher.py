@@ -1,8 +1,8 @@
 """A teacher: a larger model that writes and judges, at any OpenAI-compatible address or from a local GGUF file.
 
 Every answer is kept by what was asked (model, messages, form, seed), so that work that was broken off goes on where it stopped and
-finished work can be played again with no network. One that is empty or cut is not kept: it is asked for again. The key comes from
-the environment and is written nowhere.
+finished work can be played again with no network; one that is empty is asked for once more at once. The key comes from the
+environment and is written nowhere.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ class Teacher:
                 text = read_json(path)["text"]
             else:
                 self._within_limits()
-                text = self._call(ask, path)
+                text = self._call(ask) or self._call(ask)  # some servers answer nothing when they are busy
+                write_json(path, {"model": self.model, "messages": ask.messages, "text": text})
         return _in_form(ask, text)
 
     def kept(self, ask: Ask) -> BaseModel | None:
@@ -175,7 +176,7 @@ class Teacher:
             f"Raise it ({raised}); what was answered is kept and not asked again.",
         )
 
-    def _call(self, ask: Ask, path: Path) -> str:
+    def _call(self, ask: Ask) -> str:
         import openai
 
         with self._lock:
@@ -217,8 +218,6 @@ class Teacher:
             if self.spent:
                 tokens_in, tokens_out = self._used()
                 write_json(self.spent, {"tokens_in": tokens_in, "tokens_out": tokens_out})
-        if text and not cut:
-            write_json(path, {"model": self.model, "messages": ask.messages, "text": text})
         return text
 
 

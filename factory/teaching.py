@@ -56,13 +56,11 @@ def synthesize_file(wish: Wish, say: Say) -> dict[str, Any]:
     with open_teacher(wish.teacher, wish.model, wish.limits) as teacher:
         say(f"    {len(passages)} passages; teacher {teacher.model}")
         say(f"    {estimate(wanted, teacher)}")
-        written = write(wanted, teacher, say)
+        written = write(wanted, teacher, say, wish.refused)
     rows = [
         example_row(draft, number, language, teacher.model, wish.bare) for number, draft in enumerate(written.accepted)
     ]
     write_records(wish.output, rows)
-    if wish.refused:
-        write_records(wish.refused, written.refused)
     return {
         **written.summary(), "stopped": str(written.stopped or ""), "calls": teacher.called, "answered_before": teacher.told,
         "tokens_in": teacher.tokens_in, "tokens_out": teacher.tokens_out, "money": round(teacher.money, 4),

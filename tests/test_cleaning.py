@@ -86,6 +86,14 @@ def test_bad_input_is_named_and_leaves_nothing(
     assert not (tmp_path / "kept.jsonl").exists() and not list(tmp_path.glob(".*.tmp"))
 
 
+def test_the_reasons_are_written_although_no_row_is_left(tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="No row is left") as caught:
+        clean(tmp_path, [{"prompt": "q?", "completion": ""}])
+    rest = tmp_path / "dropped.jsonl"
+    assert json.loads(rest.read_text("utf-8"))["reason"] == "too short" and str(rest) in caught.value.hint
+    assert not (tmp_path / "kept.jsonl").exists() and not list(tmp_path.glob(".*.tmp"))
+
+
 def test_what_is_read_is_not_overwritten(tmp_path: Path) -> None:
     rows = write(tmp_path / "rows.jsonl", [{"prompt": "q?", "completion": "a"}])
     with pytest.raises(FactoryError, match="would overwrite"):

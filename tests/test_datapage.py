@@ -21,7 +21,8 @@ from factory.datapage import KINDS, REASONS, SENTENCES, counted, data_page, gath
 from factory.datarows import DROPPED, KEPT, OTHER
 from factory.domain import load_domain
 from factory.files import read_json
-from factory.records import Document, Example
+from factory.leaks import Expected
+from factory.records import Document, Example, read_records, write_records
 from factory.sieve import Row, Sieve
 
 EVIL = "<script>alert(1)</script>"
@@ -169,6 +170,36 @@ def test_counts_agree_with_the_files(shop: Shop) -> None:
     )
 
 
+def test_in_a_round_the_rows_are_those_that_came_into_curate(shop: Shop) -> None:
+    """Of the eleven by rule two come along, one of them is dropped; an expert's is no row by rule."""
+    shop()
+    data_page(Order("shop"), quiet)
+    curate = Path("runs/shop/default/curate")
+    train = read_records(curate / "train.jsonl", Example)
+    write_records(
+        curate / "train.jsonl", [train[0], dataclasses.replace(train[1], id="expert/1", provenance={"kind": "expert"})]
+    )
+    write_records(curate / "dev.jsonl", [])
+    write_records(curate / "dropped.jsonl", jsonl("curate", "dropped")[:1])
+    flow = values()["flow"]
+    assert (flow["rows"], flow["kept"], sum(flow["dropped"].values())) == (3, 2, 1)
+    assert (flow["by_rule"], flow["by_teacher"], flow["by_others"]) == (2, 0, 1)
+    page = plain(render(values()))
+    assert "By experts, or of earlier rounds 1 33.3%" in page and "1 of 3 (33.3%) were dropped" in page
+
+
+def test_files_without_a_document_are_shown(shop: Shop) -> None:
+    shop()
+    data_page(Order("shop"), quiet)
+    assert values()["unread"] == {"n": 0, "listed": [], "more": 0}
+    rows = [{"name": f"{n}<b>.pdf", "reason": "scanned"} for n in range(22)]
+    write_records(Path("runs/shop/default/ingest/skipped.jsonl"), rows)
+    page = render(values())
+    assert "22 files, or parts of them, could not be read." in plain(page)
+    assert "0&lt;b&gt;.pdf" in page
+    assert "+ 2 more: ingest/skipped.jsonl" in plain(page) and page.count("scanned") == 20
+
+
 def test_duplicates_and_leaks_show_what_they_repeat(shop: Shop) -> None:
     shop()
     data_page(Order("shop"), quiet)
@@ -290,7 +321,9 @@ def test_sources_lose_the_folder_that_they_share(shop: Shop) -> None:
 def test_every_detail_of_the_sieve_is_told_in_chinese() -> None:
     long = "The keeper of the tea house must open both doors before nine and light the great stove with dry wood, "
     items = {"i/1": "What does the large tin weigh?", "i/2": long + "then he sweeps the steps of the yard."}
-    sieve = Sieve(Curate(min_chars=3, max_chars=400), items, {"i/1": "Half a kilogram", "i/2": "Yes"}, ("en",))
+    sieve = Sieve(
+        Curate(min_chars=3, max_chars=400), items, {"i/1": Expected("Half a kilogram"), "i/2": Expected("Yes")}, ("en",)
+    )
     rows = [
         Row("r/1", "What does the large tin weigh?", "Half."),
         Row("r/2", "Please tell me now: What does the large tin weigh? Thanks to you.", "Half."),

@@ -144,6 +144,28 @@ def test_other_encodings() -> None:
     assert read_file(put("a.html", '<meta charset="gb2312"><p>简体</p>'.encode("gbk"))) == "简体"
 
 
+def test_broken_letters_are_left_out_and_named() -> None:
+    broken = ("中文" * 20).encode() + b"\xff" + "字".encode()
+    rows = b'[{"text": "' + broken + b'"}]'
+    put("a.txt", broken), put("b.md", broken), put("c.html", b"<p>" + broken), put("d.csv", b"x,y\n1," + broken)
+    (
+        put("e.json", rows),
+        put("f.jsonl", rows[1:-1]),
+        put("g.txt", "café".encode("cp1252")),
+        put("h.txt", "好".encode("utf-16")),
+    )
+    put("i.epub", epub({"a.xhtml": "<p>text"}, ["a.xhtml"])), put("j.txt", broken + b"\xff")
+    folder = read_folder(Path("docs"))
+    assert len(folder.documents) == 10 and not any("\ufffd" in document.text for document in folder.documents)
+    assert [f"{skipped.name}: {skipped.reason}" for skipped in folder.skipped] == [
+        *(
+            f"1 broken letter of {name}: not UTF-8"
+            for name in ("a.txt", "b.md", "c.html", "d.csv", "e.json", "f.jsonl")
+        ),
+        "2 broken letters of j.txt: not UTF-8",
+    ]
+
+
 def test_plain_text_is_no_code_and_has_no_tags() -> None:
     (block,) = blocks(read_file(put("a.txt", "    List<String> x\n\u3000\u3000第二行")))
     assert (block.kind, block.lines) == ("text", ("List<String> x", "第二行"))
@@ -166,6 +188,12 @@ def test_html() -> None:
 def test_all_articles_of_a_page_are_read() -> None:
     assert read_file(put("a.html", "<body><article>one</article><article>two</article></body>")) == "one\n\ntwo"
     assert read_file(put("a.html", "<title>T</title><p>x<main>only</main>")) == "# T\n\nonly"
+
+
+@pytest.mark.parametrize("around", ["article", "main", "section"])
+def test_the_head_of_a_text_is_read_and_that_of_the_page_is_not(around: str) -> None:
+    page = "<title>T</title><body><header>Logo<nav>menu</nav></header><{0}><header><h1>Title</h1><nav>x</nav></header><p>text</p></{0}></body>"
+    assert read_file(put("a.html", page.format(around))) == "# Title\n\ntext"
 
 
 def test_docx() -> None:

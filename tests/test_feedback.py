@@ -112,6 +112,19 @@ def test_contradictions_are_told_and_kept_out(domain: Domain) -> None:
     ]
 
 
+def test_a_rewording_of_an_eval_item_with_its_answer_is_told_and_kept_out(domain: Domain) -> None:
+    asked, answer = "How do I water a jade plant?", "Let it dry out, then soak it; less in summer."
+    item = EvalItem("w", FREE.name, [{"role": "user", "content": asked}], [answer], "rouge_l")
+    found = sort(
+        domain,
+        row(1, "How do I water the jade plant?", better="Let it dry out, then soak it, less in summer."),
+        row(2, "How do I feed the jade plant?", better="A little in spring and in autumn, none in winter."),
+        items=[item],
+    )
+    assert [example.provenance["row"] for example in found.examples] == ["2"]
+    assert found.told == ["row 1 asks what eval item w asks, with the same answer"]
+
+
 def test_eval_items_and_what_is_promoted_are_never_trained_on(domain: Domain) -> None:
     found = sort(
         domain,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory.leaks import LeakIndex
+from factory.leaks import Expected, LeakIndex
 
 CASE = "被告人罗某趁邻柜客人洗浴之机，用事先偷配的钥匙打开更衣柜，取走手表一块及现金5600元。"
 LONGER = (
@@ -46,7 +46,7 @@ def test_small_change_to_a_long_text_is_still_a_leak() -> None:
 
 
 def test_a_reworded_question_is_a_leak_when_its_answer_is_the_same() -> None:
-    leaks = LeakIndex({"e": "怎样给多肉植物浇水？"}, 16, 0.5, {"e": "干透再浇，浇就浇透，夏天减少次数。"})
+    leaks = LeakIndex({"e": "怎样给多肉植物浇水？"}, 16, 0.5, {"e": Expected("干透再浇，浇就浇透，夏天减少次数。")})
     assert "same answer" in leaks.find("请问怎样给多肉植物浇水？", "干透再浇，浇就浇透，夏天要减少次数。")
     assert not leaks.find("怎样给多肉植物施肥？", "春秋两季薄肥勤施，每月一次。")
 
@@ -86,3 +86,24 @@ def test_a_leak_is_seen_through_the_set_phrases_around_it() -> None:
     assert "eval item q0" in leaks.find(
         phrases + "趁邻柜客人洗浴之机，用事先偷配的钥匙打开更衣柜，取走手表一块及现金5600元"
     )
+
+
+def test_a_label_alone_makes_no_leak() -> None:
+    """Two short texts of one make with one long label: a free answer of that length would make them the same question."""
+    label = "stealing from a dwelling at night with a picked lock"
+    asked, other = "He took the radio from the hall.", "She took the lamp from the shed."
+    for known, leak in ((Expected(label, "charge"), True), (Expected(label, "charge", label=True), False)):
+        leaks = LeakIndex({"e": asked}, 16, 0.5, {"e": known})
+        assert bool(leaks.find(other, label, "charge")) is leak
+        assert leaks.find("He took a radio from the hall.", label, "charge"), "but a letter less is the same question"
+        assert not leaks.find("He took a radio from the hall.", "fraud", "charge")
+
+
+def test_another_case_is_known_by_the_answer_of_its_own_task() -> None:
+    other = LONGER.replace("5600", "7800").replace("2022", "2021")
+    leaks = LeakIndex(
+        {"a": LONGER, "b": LONGER}, 16, 0.4, {"a": Expected("盗窃", "charge"), "b": Expected("264", "law")}
+    )
+    assert not leaks.find(other, "抢劫", "charge") and not leaks.find(other, "263", "law")
+    assert "shares" in leaks.find(other, "36", "term"), "a prison term is no charge: it tells nothing apart"
+    assert leaks.find(other, "盗窃", "charge") and leaks.find(other)

@@ -54,8 +54,15 @@ def test_only_the_first_skipped_files_are_named(monkeypatch: pytest.MonkeyPatch)
     Path("docs/z.md").write_text("# H\n\n" + Words("en", 1).text(9), encoding="utf-8")
     Path("docs/short.md").write_text("short", encoding="utf-8")
     assert said("docs").splitlines()[1:] == [
-        "5 left out:", "  a.mp4: .mp4: no document that can be read", "  b.mp4: .mp4: no document that can be read", "  and 3 more"
+        "5 left out:", "  a.mp4: .mp4: no document that can be read", "  b.mp4: .mp4: no document that can be read",
+        "  and 3 more: --skipped FILE writes all of them",
     ]  # fmt: skip
+    whole = Path("skipped.jsonl")
+    told = ingest(Wish("docs", OUT, skipped=whole), lambda text: None)
+    assert told.splitlines()[-1] == "  and 3 more: skipped.jsonl"
+    rows = [json.loads(line) for line in whole.read_text(encoding="utf-8").splitlines()]
+    assert [row["name"] for row in rows] == ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "short.md"]
+    assert rows[-1]["reason"].startswith("too short")
 
 
 def test_a_zip() -> None:

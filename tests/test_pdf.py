@@ -16,6 +16,7 @@ from papers import pdf
 from PIL import Image, ImageDraw, ImageFont
 
 from factory.readers import paragraphs, scan
+from factory.readers.base import Unreadable
 from factory.readers.boxes import Box, Line, Page, Run
 from factory.readers.paragraphs import Habits
 from factory.readers.pdf import read_pdf
@@ -167,6 +168,42 @@ def test_scanned_pages_are_named_and_blank_ones_are_not(
     made = read_pdf(pdf(written, b"", PICTURE, written))
     assert [skipped.name for skipped in made.left_out] == ["page 3"] and said in made.left_out[0].reason
     assert "<!-- page 4 -->" in made.texts[""]
+
+
+SHEET = b"q 595 0 0 842 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x7f EI Q "  # a picture of the whole page
+STAMP = page(at(72, 30, "Scanned by the office, page 3 of 9"))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_scanned_page_with_a_stamp_is_scanned(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its picture covers it, and it has only a few words; a stamp beside a small picture is a short page."""
+    inked = Run(72, 700, 300, 714, "What the picture says, which is a good deal more than what the stamp says.", 10)
+    monkeypatch.setattr(scan, "can_read", lambda: installed)
+    monkeypatch.setattr(scan, "read_page", lambda page: [inked])
+    written = page(*lines(72, 700, WIDE, "ends."))
+    made = read_pdf(pdf(written, SHEET + STAMP, PICTURE + STAMP, SHEET + page(*lines(72, 700, WIDE, WIDE))))
+    assert [skipped.name for skipped in made.left_out] == ([] if installed else ["page 2"])
+    assert (inked.text in made.texts[""]) is installed and made.texts[""].count(inked.text) < 2
+
+
+def test_a_picture_behind_a_few_words_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OCR finds what the page says already: its own letters are the better ones, and nothing is lost."""
+    monkeypatch.setattr(scan, "can_read", lambda: True)
+    monkeypatch.setattr(
+        scan, "read_page", lambda page: [Run(72, 30, 300, 44, "Scamed bv the office, page 3 of 9.", 10)]
+    )
+    made = read_pdf(pdf(SHEET + STAMP, page(*lines(72, 700, WIDE, "ends."))))
+    assert made.left_out == [] and "Scanned by the office" in made.texts[""] and "Scamed" not in made.texts[""]
+
+
+def test_a_file_whose_pages_are_all_scanned_is_refused_and_one_of_few_letters_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scan, "can_read", lambda: False)
+    with pytest.raises(Unreadable, match="scanned"):
+        read_pdf(pdf(SHEET + STAMP, SHEET + STAMP, b""))
+    made = read_pdf(pdf([(11, "Yes")], [(11, "No")], b"", b"", b"", b""))
+    assert made.left_out == [] and "Yes" in made.texts[""] and "No" in made.texts[""]
 
 
 def test_a_scanned_page_is_read_by_ocr() -> None:

@@ -238,7 +238,9 @@ def test_a_teacher_has_a_limit_that_goes_into_the_domain(papers: dict[str, Path]
         assert 8 <= len(server.asked) <= 12, "those in flight at the end come through"
     asked = [row for _, row in read_rows(place / "evals" / "draft.jsonl") if row["task"] == "ask"]
     assert any(line.startswith("    toy-teacher: ") and " calls, 0 of them answered" in line for line in said)
-    assert f"The eval set has {len(asked)} items of the teacher; more with a higher --most-tokens." in said[-1] and asked
+    assert (
+        f"The eval set has {len(asked)} items of the teacher; more with a higher --most-tokens." in said[-1] and asked
+    )
     assert load_config(place / "domain.toml").synthesize.max_tokens == 900
 
 

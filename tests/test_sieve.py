@@ -11,6 +11,7 @@ import pytest
 from factory.cleaning import Wish, clean_file
 from factory.config import Curate
 from factory.duplicates import Duplicates
+from factory.leaks import Expected
 from factory.pii import find, mask
 from factory.sieve import Row, Sieve, languages_of
 
@@ -72,7 +73,7 @@ def test_kinds_and_places_of_personal_data() -> None:
 
 def test_an_expected_answer_tells_a_reworded_leak_from_another_question() -> None:
     items = {"e1": "Is it safe to reheat cooked rice the next day?"}
-    answers = {"e1": "Yes, if it was cooled within two hours and kept in the fridge."}
+    answers = {"e1": Expected("Yes, if it was cooled within two hours and kept in the fridge.")}
     sieve = Sieve(Curate(), items, answers)
     asked = "Is it safe to reheat cooked rice on the next day?"
     assert sieve.reason(Row("a", asked, "Yes, if it was cooled within two hours and kept in a fridge."))[0] == "leak"

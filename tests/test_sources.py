@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from factory import sources
+from factory import build, sources
+from factory.documents import read_folder
 from factory.errors import FactoryError
 from factory.sources import fetch_git, read_source
 
@@ -31,6 +32,20 @@ def test_a_commit_is_cloned_once_and_stays(repository: tuple[str, str], tmp_path
     assert (folder / "a.md").read_text(encoding="utf-8") == "one"
     (tmp_path / "remote").rename(tmp_path / "gone")
     assert fetch_git(f"{address}@{commit}") == folder
+
+
+@pytest.mark.parametrize("at", ["init", "checkout"])
+def test_a_clone_that_was_killed_is_made_anew(repository: tuple[str, str], at: str) -> None:
+    """Before the remote is there; while git held its lock on the index."""
+    address = "@".join(repository)
+    folder = fetch_git(address)
+    (folder / ".git" / "factory-done").unlink()
+    if at == "init":
+        (folder / ".git" / "config").write_text("[core]\n\tbare = false\n", encoding="utf-8")
+    else:
+        (folder / ".git" / "index.lock").touch()
+        (folder / "a.md").unlink()
+    assert (fetch_git(address) / "a.md").read_text(encoding="utf-8") == "one"
 
 
 def test_a_moving_branch_is_refused(repository: tuple[str, str]) -> None:
@@ -69,11 +84,12 @@ def test_a_dataset_of_the_hub(dataset: Path) -> None:
     told: list[str] = []
     folder = read_source("hf://owner/name@abc123", "CC0-1.0", told.append)
     assert [(made.id, made.text) for made in folder.documents] == [
-        ("owner/name/train#1", "one"), ("owner/name/train#2", "two"), ("owner/name/test#1", "three")
+        ("owner/name/train#1", "one"), ("owner/name/train#2", "two")
     ]  # fmt: skip
     assert {(made.source, made.license) for made in folder.documents} == {("hf://owner/name@abc123", "CC0-1.0")}
     assert [(left.name, left.reason) for left in folder.skipped] == [
-        ("1 rows of owner/name/train", "the same text as a row before")
+        ("1 rows of owner/name/train", "the same text as a row before"),
+        ("owner/name/test", "only the split train is read"),
     ]
     assert told == ["    dataset owner/name"]
     read_source("hf://owner/name", say=told.append)
@@ -83,8 +99,28 @@ def test_a_dataset_of_the_hub(dataset: Path) -> None:
 def test_a_dataset_is_read_as_far_as_it_fits(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MOST_LETTERS", 2)
     folder = read_source("hf://owner/name")
-    assert [made.text for made in folder.documents] == ["one", "three"]
+    assert [made.text for made in folder.documents] == ["one"]
     assert folder.skipped[0].name == "rows from 2 of owner/name/train"
+    (dataset / "train-00000-of-00001.parquet").rename(dataset / "validation-00000-of-00001.parquet")
+    folder = read_source("hf://owner/name")
+    assert len(folder.documents) == 1, "the limit is that of all splits together"
+    assert sorted(left.name for left in folder.skipped) == [
+        "owner/name/test",
+        "rows from 1 of owner/name/test",
+        "rows from 2 of owner/name/validation",
+    ]
+
+
+def test_a_build_reads_a_dataset_at_a_revision(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As files of rows, which every loader reads that reads documents; written once."""
+    monkeypatch.setattr(sources, "_PART", 4)
+    folder = Path(build._resolve("hf://owner/name@abc123"))
+    assert [document.text for document in read_folder(folder).documents] == ["one", "two"]
+    assert sorted(path.name for path in folder.glob("*.jsonl")) == ["rows-1.jsonl", "rows-2.jsonl"]
+    dataset.rename("gone")
+    assert build._resolve("hf://owner/name@abc123") == str(folder)
+    with pytest.raises(FactoryError, match="names no revision"):
+        build._resolve("hf://owner/name")
 
 
 def test_a_dataset_that_cannot_be_reached_is_one_line() -> None:

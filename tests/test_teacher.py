@@ -35,12 +35,19 @@ def said(text: str | None, reason: str = "stop") -> dict[str, Any]:
     return {"choices": [{"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}]}
 
 
-@pytest.mark.parametrize("bad", [said(""), said(None), said('{"answer": "It is', "length")])
-def test_an_answer_that_is_empty_or_cut_is_asked_for_again(server: Served, tmp_path: Path, bad: dict[str, Any]) -> None:
-    server.odd = [bad]
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_answer_that_is_empty_is_asked_for_once_more(server: Served, tmp_path: Path, empty: str | None) -> None:
+    server.odd = [said(empty)]
+    assert teacher(server, tmp_path).ask(ask()) is not None and len(server.asked) == 2
+    server.odd = [said(empty), said(empty)]
+    assert teacher(server, tmp_path).ask(ask(1)) is None and len(server.asked) == 4
+    assert teacher(server, tmp_path).ask(ask(1)) is None and len(server.asked) == 4, "a replay needs no network"
+
+
+def test_an_answer_that_was_cut_would_be_cut_again(server: Served, tmp_path: Path) -> None:
+    server.odd = [said('{"answer": "It is', "length")]
     assert teacher(server, tmp_path).ask(ask()) is None
-    assert teacher(server, tmp_path).ask(ask()) is not None
-    assert teacher(server, tmp_path).ask(ask()) is not None and len(server.asked) == 2, "the good one is kept"
+    assert teacher(server, tmp_path).ask(ask()) is None and len(server.asked) == 1, "the same model, words and seed"
 
 
 @pytest.mark.parametrize("choices", [[], None])
@@ -71,7 +78,7 @@ def test_a_server_that_counts_no_tokens_spends_the_budget_all_the_same(
 
 
 def test_an_answer_cut_by_the_limit_has_used_it(server: Served, tmp_path: Path) -> None:
-    server.odd = [{**said("", "length"), "usage": None}]
+    server.odd = [{**said("{", "length"), "usage": None}]
     found = teacher(server, tmp_path)
     found.ask(ask())
     assert found.tokens_out == 512

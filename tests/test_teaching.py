@@ -137,8 +137,13 @@ def test_an_unknown_language_is_one_clear_line(tmp_path: Path, teacher: Served) 
 
 def test_what_the_passage_does_not_bear_out_is_refused(tmp_path: Path, teacher: Served) -> None:
     teacher.wrong = True
-    with pytest.raises(FactoryError, match=r"all refused: .*not supported"):
+    with pytest.raises(FactoryError, match=r"all refused: .*not supported") as caught:
         synthesize(tmp_path, teacher, per_passage=1, kinds=["fact"])
+    kept = read(tmp_path / "refused.jsonl")
+    assert (
+        len(kept) == 10 and all(row["reason"] for row in kept) and str(tmp_path / "refused.jsonl") in caught.value.hint
+    )
+    assert not (tmp_path / "examples.jsonl").exists()
     teacher.wrong, teacher.doubts = False, True
     with pytest.raises(FactoryError, match="judged as not supported"):
         synthesize(tmp_path, teacher, per_passage=1, kinds=["explain"])

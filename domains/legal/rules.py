@@ -61,7 +61,12 @@ def answer(task: str, text: str) -> str:
     return text.replace(";", "\n") if task == "entities" else text
 
 
-_SHARES = {"articles": 0.5, "term": 0.75, "charge": 1.5, "focus": 1.67}  # of `cut`: what decides these stands in few words, or in many
+_SHARES = {
+    "articles": 0.5,
+    "term": 0.75,
+    "charge": 1.5,
+    "focus": 1.67,
+}  # of `cut`: what decides these stands in few words, or in many
 
 
 def shorten(task: str, text: str, cut: int) -> str:

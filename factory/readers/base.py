@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 MOST_BYTES = 50_000_000  # of one file: more is no document of text
 MOST_ROWS = 2000  # of one sheet
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # the marks it begins with
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 
 
@@ -24,6 +25,13 @@ class Skipped:
 
     name: str
     reason: str
+
+
+def named(skipped: Sequence[Skipped], most: int, where_all: str) -> list[str]:
+    """The first `most` in a line each below their number; where there are more, how many and where all of them stand."""
+    lines = [f"  {one.name}: {one.reason}" for one in skipped[:most]]
+    more = [f"  and {len(skipped) - most} more: {where_all}"] if len(skipped) > most else []
+    return [f"{len(skipped)} left out:", *lines, *more] if skipped else []
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,11 @@ def plain(data: bytes) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """UTF-8 (a few broken bytes are left out), UTF-16 where a mark says so, else Windows-1252 or GB18030."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    """UTF-8 (a few broken bytes are left out: see `lost`), UTF-16 where a mark says so, else Windows-1252 or GB18030."""
+    if data[:2] in _UTF16:
         return data.decode("utf-16")
     text = data.decode("utf-8-sig", "replace")
-    if text.count("\ufffd") * 10 <= sum(char > "\x7f" for char in text):
+    if _is_utf8(text):
         return text.replace("\ufffd", "")
     high = sum(byte > 0x7F for byte in data)
     lone = len(re.findall(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])", data))
@@ -60,6 +68,18 @@ def decoded(data: bytes) -> str:
         with contextlib.suppress(UnicodeDecodeError):
             return data.decode(encoding)
     raise Unreadable("neither UTF-8 nor GB18030")
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether few enough of the letters beyond ASCII could not be decoded."""
+    return text.count("\ufffd") * 10 <= sum(char > "\x7f" for char in text)
+
+
+def lost(data: bytes) -> list[Skipped]:
+    """The broken letters that `decoded` leaves out, counted."""
+    text = data.decode("utf-8-sig", "replace") if data[:2] not in _UTF16 else ""
+    count = text.count("\ufffd")
+    return [Skipped(f"{count} broken letter{'s' * (count > 1)}", "not UTF-8")] if count and _is_utf8(text) else []
 
 
 def unmarked(line: str) -> str:

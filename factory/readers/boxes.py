@@ -65,6 +65,7 @@ class Page:
     runs: list[Run]
     rules: list[Box] = field(default_factory=list)  # lines and the frames of rectangles
     pictures: int = 0
+    pictured: float = 0.0  # share of the page that they cover
 
 
 def rows(boxes: Iterable[Box]) -> list[list[Box]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from factory.readers.base import Reading, Unreadable, office, plain, whole
+from factory.readers.base import Reading, Skipped, Unreadable, lost, office, plain, whole
 from factory.readers.markup import body_of, heading, soup_of
 
 _POINTS = {"pt": 1.0, "px": 0.75, "em": 12.0, "rem": 12.0, "%": 0.12}
@@ -28,6 +28,9 @@ def read_epub(data: bytes) -> Reading:
         if _locked(archive) & set(names):
             raise Unreadable("an EPUB with copy protection")
         chapters = [soup_of(_member(archive, name)) for name in names]
+        left_out = [
+            Skipped(f"{part.name} of {name}", part.reason) for name in names for part in lost(archive.read(name))
+        ]
         styles = "\n".join(_member(archive, name) for name in archive.namelist() if name.lower().endswith(".css"))
     if not any(chapter.find(re.compile("^h[1-6]$")) for chapter in chapters):
         _mark_headings(chapters, _sizes(styles))
@@ -37,7 +40,7 @@ def read_epub(data: bytes) -> Reading:
     text = "\n\n".join(filter(None, (body_of(chapter).strip() for chapter in chapters)))
     titles = _named(book, "title")
     title = " ".join(titles[0].get_text().split()) if titles else ""
-    return whole(f"# {title}\n\n{text}" if text and title and heading(text) != title else text)
+    return whole(f"# {title}\n\n{text}" if text and title and heading(text) != title else text, left_out)
 
 
 def _spine(book: Any, folder: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from factory.readers.base import Reading, lines_of, office, plain, unmarked, whole
+from factory.readers.base import Reading, lines_of, lost, office, plain, unmarked, whole
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -17,9 +17,7 @@ _CHAPTER = re.compile(
     r"第[一二三四五六七八九十百零〇\d]+[编章部]|[一二三四五六七八九十]+、|(?:chapter|part)\b|\d+[.．]?\s", re.I
 )
 _SECTION = re.compile(r"第[一二三四五六七八九十百零〇\d]+节|[(（][一二三四五六七八九十]+[)）]|\d+[.．]\d")
-_NO_TEXT = (
-    "script style nav header footer noscript template img svg iframe input button select textarea datalist".split()
-)
+_NO_TEXT = "script style nav footer noscript template img svg iframe input button select textarea datalist".split()
 
 
 def heading(text: str) -> str:
@@ -38,21 +36,21 @@ def read_markdown(data: bytes) -> Reading:
         if title and not heading(text):
             text = f"# {title[1]}\n\n{text}"
     text = re.sub(r"<!--(?! page \d+ -->).*?-->", "", text, flags=re.DOTALL)
-    return whole(re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text))
+    return whole(re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text), lost(data))
 
 
 def read_text(data: bytes) -> Reading:
     """Plain text: a short line that stands alone above a longer one is a heading."""
     parts = re.split(r"\n(?:[ \t]*\n)+", lines_of(plain(data)).strip("\n"))
     if any(re.match(r"#{1,6} ", part) for part in parts):  # it is Markdown by another name
-        return whole("\n\n".join(parts))
+        return whole("\n\n".join(parts), lost(data))
     titled = [_is_title(part) for part in parts]
     made = []
     for number, part in enumerate(parts):
         below = next((len(parts[at]) for at in range(number + 1, len(parts)) if not titled[at]), 0)
         level = 1 if number == 0 else 3 if _SECTION.match(part) else 2
         made.append(f"{'#' * level} {part}" if titled[number] and below > len(part) else part)
-    return whole("\n\n".join(made))
+    return whole("\n\n".join(made), lost(data))
 
 
 def _is_title(part: str) -> bool:
@@ -70,7 +68,7 @@ def read_html(data: bytes) -> Reading:
     if not encoding.startswith(("utf", "gb", "hz")):
         with contextlib.suppress(UnicodeDecodeError, LookupError):
             return whole(_from_html(data.decode(encoding)))
-    return whole(_from_html(plain(data)))
+    return whole(_from_html(plain(data)), lost(data))
 
 
 def _from_html(page: str) -> str:
@@ -98,6 +96,11 @@ def body_of(soup: BeautifulSoup) -> str:
 
     for tag in soup(_NO_TEXT):
         tag.decompose()
+    for tag in soup("header"):
+        if not tag.find_parent(
+            ["article", "main", "section"]
+        ):  # else it is no head of the page: it has the text's heading
+            tag.decompose()
     articles = soup("article")
     body = soup.find("main") or (articles[0] if len(articles) == 1 else None) or soup.body or soup
     _name_columns(body)

@@ -19,6 +19,8 @@ from factory.readers.paragraphs import to_markdown
 
 _SPACE = 0.2  # sizes of a letter: a wider gap parts words
 _GAP, _WIDE_GAP = 0.75, 1.2  # a wider one, without and with a space in it, parts columns
+_FEW = 100  # letters of a foot or a stamp on a scanned page; a Chinese letter counts for two
+_LEAST = 10  # letters below which a page says nothing
 _IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
 _CUT = "\ufdd0"  # no letter of any text
 _RADICALS = dict(
@@ -29,7 +31,7 @@ _RADICALS = dict(
 def read_pdf(data: bytes) -> Reading:
     """Text below `<!-- page N -->`; pages that are pictures are read by OCR where that is installed, else named.
 
-    Raises Unreadable where there is no text at all.
+    Raises Unreadable where no other page has any text.
     """
     import pypdfium2
 
@@ -39,20 +41,28 @@ def read_pdf(data: bytes) -> Reading:
         raise Unreadable("a PDF with a password" if "assword" in str(error) else "broken PDF") from error
     try:
         pages = [_page(page) for page in document]
-        scans = [number for number, page in enumerate(pages) if _letters(page) < 10 and page.pictures]
-        for number in scans if scan.can_read() else ():
-            pages[number] = replace(pages[number], runs=scan.read_page(document[number]))
+        scans = {number for number, page in enumerate(pages) if _is_scan(page)}
+        for number in sorted(scans) if scan.can_read() else ():
+            known, read = pages[number], replace(pages[number], runs=scan.read_page(document[number]))
+            if _letters(read) >= _letters(known) + _LEAST:  # else the picture is the ground of those few words
+                pages[number] = read
+            if _letters(pages[number]) >= _LEAST:
+                scans.remove(number)
     finally:
         document.close()
-    if sum(map(_letters, pages)) < 10 * len(pages):
+    if not any(_letters(page) for number, page in enumerate(pages) if number not in scans):
         raise Unreadable(scan.why_not())
-    return whole(
-        to_markdown(pages), [Skipped(f"page {n + 1}", scan.why_not()) for n in scans if _letters(pages[n]) < 10]
-    )
+    return whole(to_markdown(pages), [Skipped(f"page {number + 1}", scan.why_not()) for number in sorted(scans)])
+
+
+def _is_scan(page: Page) -> bool:
+    """A picture that stands alone, or one that covers most of the page and has only a few words beside it."""
+    few = _FEW if page.pictured > 0.5 else _LEAST
+    return page.pictures > 0 and _letters(page) < few
 
 
 def _letters(page: Page) -> int:
-    return sum(len(run.text) for run in page.runs)
+    return sum(1 + bool(_IDEOGRAPH.match(letter)) for run in page.runs for letter in run.text)
 
 
 def _page(page: Any) -> Page:
@@ -61,15 +71,23 @@ def _page(page: Any) -> Page:
     text_page = page.get_textpage()
     turn = _turn(text_page)
     rules: list[Box] = []
-    pictures = 0
+    pictures, pictured = 0, 0.0
     for part in page.get_objects(max_depth=2):
         if part.type == raw.FPDF_PAGEOBJ_IMAGE:
             pictures += 1
+            pictured += _area(part) / math.prod(page.get_size())
         elif part.type == raw.FPDF_PAGEOBJ_PATH and part.container is None:
             box = Box(*_turned(part.get_bounds(), turn))
             if box.width * box.height < 0.9 * math.prod(page.get_size()):  # else it is the page's ground
                 rules += _edges(box)
-    return Page(list(_runs(text_page, rules, turn)), rules, pictures)
+    return Page(list(_runs(text_page, rules, turn)), rules, pictures, pictured)
+
+
+def _area(part: Any) -> float:
+    """Of an object on the page: the bounds of one inside a form are in the form's own measure."""
+    left, bottom, right, top = part.get_bounds()
+    form = part.container.get_matrix() if part.container else None
+    return float((right - left) * (top - bottom) * (abs(form.a * form.d - form.b * form.c) if form else 1))
 
 
 def _edges(box: Box) -> Iterator[Box]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from factory.readers import base as reading
-from factory.readers.base import Reading, Skipped, Unreadable, lines_of, office, plain, table, whole
+from factory.readers.base import Reading, Skipped, Unreadable, lines_of, lost, office, plain, table, whole
 
 Row = Mapping[str, Any]
 TEXT = "text content body passage context document article 正文 内容 文本 全文".split()
@@ -26,7 +26,7 @@ def read_csv(data: bytes) -> Reading:
     text = plain(data)
     mark = max(",;\t|", key=lambda mark: _columns(text[:4000], mark))
     made, left_out = _sheet(csv.reader(io.StringIO(text), delimiter=mark), "")
-    return whole(made, left_out)
+    return whole(made, [*lost(data), *left_out])
 
 
 def _columns(text: str, mark: str) -> float:
@@ -72,7 +72,8 @@ def read_json(data: bytes) -> Reading:
         found = max(lists, key=len) if lists else [found]
     if not isinstance(found, list):
         raise Unreadable("no rows: neither a list nor an object")
-    return read_rows(found)
+    made = read_rows(found)
+    return Reading(made.texts, [*lost(data), *made.left_out])
 
 
 def read_jsonl(data: bytes) -> Reading:
@@ -88,7 +89,7 @@ def read_jsonl(data: bytes) -> Reading:
     if not any(rows):
         raise Unreadable("broken: no line of it is JSON" if broken else "empty")
     made = read_rows(rows)
-    return Reading(made.texts, [*broken, *made.left_out])
+    return Reading(made.texts, [*lost(data), *broken, *made.left_out])
 
 
 def read_parquet(data: bytes) -> Reading:

@@ -19,7 +19,7 @@ from factory.models import find_base
 from factory.records import EvalItem, Example, read_records, write_records
 from factory.rounds import adapter_mark, feedback_mark, rows_of_round
 from factory.selection import NEEDS_BASE, Candidate, left_out
-from factory.sieve import Row, Sieve, tell
+from factory.sieve import Row, Sieve, sieve_of, tell
 from factory.stage import Context, Stage
 
 
@@ -40,8 +40,7 @@ def run(context: Context) -> dict[str, Any]:
     said, examples, held = rows_of_round(context) if context.earlier else ([], _made(context), [])
     examples = [*said, *examples, *held]
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
-    texts = {item.id: domain.task(item.task).parts(item.question)[0] for item in items}
-    sieve = Sieve(settings, texts, {}, (context.config.language,), context.say)
+    sieve = sieve_of(domain, items, context.say)
     kept: list[Example] = []
     dropped: list[Dropped] = []
     cleaned = (_cleaned(example, sieve) for example in examples)
@@ -50,10 +49,11 @@ def run(context: Context) -> dict[str, Any]:
             dropped.append(_dropped(example, reason, detail))
         else:
             kept.append(example)
+    write_records(context.out / "dropped.jsonl", dropped)  # before anything is refused: it says why
     if not kept:
         raise FactoryError(
             f"No rows are left after curate: {tell(len(examples), 0, sieve.dropped)}.",
-            "Loosen [curate] in domain.toml, or check the documents.",
+            f"Loosen [curate] in domain.toml, or check the documents; each row with its reason: {context.out / 'dropped.jsonl'}",
         )
     if context.earlier:
         train, dev = _as_before(kept, said, held)
@@ -62,6 +62,7 @@ def run(context: Context) -> dict[str, Any]:
     if settings.keep < 1 and not context.earlier:
         out = _left_out(context, train)
         dropped += [_dropped(train[number], "not selected", detail) for number, detail in out.items()]
+        write_records(context.out / "dropped.jsonl", dropped)
         sieve.dropped["not selected"] = len(out)
         train = [example for number, example in enumerate(train) if number not in out]
     asked = 0 if context.earlier else round(settings.general * len(train))
@@ -71,7 +72,6 @@ def run(context: Context) -> dict[str, Any]:
     write_records(context.out / "train.jsonl", train)
     write_records(context.out / "general.jsonl", general)
     write_records(context.out / "dev.jsonl", dev)
-    write_records(context.out / "dropped.jsonl", dropped)
     reasons = dict(sieve.dropped.most_common())
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "nothing dropped"
     if settings.keep < 1 and not context.earlier:
@@ -186,5 +186,5 @@ def _watches(context: Context) -> dict[str, str]:
 
 
 STAGE = Stage(
-    "curate", run, reads=("ingest", "synthesize"), settings=("language", "curate"), watches=_watches, version=3
+    "curate", run, reads=("ingest", "synthesize"), settings=("language", "curate"), watches=_watches, version=4
 )

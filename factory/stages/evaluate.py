@@ -15,11 +15,11 @@ from factory.baselines import BASELINES
 from factory.domain import FREE, Task
 from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
-from factory.leaks import LeakIndex
 from factory.models import load_answering
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Prediction, read_records, scores_by_task, write_records
 from factory.rounds import adapter_mark, best_adapter, earlier_runs
+from factory.sieve import sieve_of
 from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
 
@@ -156,13 +156,13 @@ def scores_of(context: Context, name: str) -> Scores:
 
 
 def _leaks(context: Context, items: list[EvalItem], train: list[Example]) -> list[str]:
-    settings = context.config.curate
+    """The training rows that curate would drop as leaks; the slow comparison by meaning is not made again."""
+    leaks = sieve_of(context.domain, items, same_meaning=0).leaks
 
-    def text(row: EvalItem | Example) -> str:
-        return context.domain.task(row.task).parts(row.question)[0]
+    def found(row: Example) -> str:
+        return leaks.find(context.domain.task(row.task).parts(row.question)[0], row.answer, row.task)
 
-    index = LeakIndex({item.id: text(item) for item in items}, settings.leak_ngram, settings.leak_share)
-    return [example.id for example in train if index.find(text(example))]
+    return [example.id for example in train if found(example)]
 
 
 def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], best: str) -> dict[str, Any]:

@@ -6,17 +6,24 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from factory.documents import left_out
 from factory.domain import FREE, Domain
 from factory.errors import FactoryError
 from factory.files import digest
+from factory.readers.base import Skipped, named
 from factory.records import Document, EvalItem, Passage, eval_digest, write_records
 from factory.stage import Context, Stage, code_parts, tree_parts
 from factory.versions import marks, promoted
 
+NAMED = 5  # files that gave no document, on the screen
+
 
 def run(context: Context) -> dict[str, Any]:
     domain = context.domain
-    documents = list(_documents(domain, context.source))
+    with left_out() as skipped:
+        documents = _documents(domain, context.source, skipped)
+    for line in named(skipped, NAMED, f"all of them in {context.out / 'skipped.jsonl'}"):
+        context.say(f"    {line}")
     passages = [passage for document in documents for passage in domain.passages(document)]
     seen = [passage for passage in passages if passage.split != "eval"]
     kept_back = [passage for passage in passages if passage.split == "eval"]
@@ -30,6 +37,7 @@ def run(context: Context) -> dict[str, Any]:
             "Check the source's layout against the domain's README, and the chosen tasks.",
         )
     write_records(context.out / "documents.jsonl", documents)
+    write_records(context.out / "skipped.jsonl", skipped)
     write_records(context.out / "passages.jsonl", passages)
     write_records(context.out / "examples.jsonl", examples)
     write_records(context.out / "eval.jsonl", items)
@@ -37,6 +45,7 @@ def run(context: Context) -> dict[str, Any]:
     return {
         "note": f"{len(documents)} documents, {len(passages)} passages, {len(examples)} examples, {len(items)} eval items",
         "documents": len(documents),
+        "skipped": len(skipped),
         "passages": len(passages),
         "examples": dict(sorted(per_task.items())),
         "eval_items": dict(sorted(Counter(item.task for item in items).items())),
@@ -47,13 +56,14 @@ def run(context: Context) -> dict[str, Any]:
     }
 
 
-def _documents(domain: Domain, source: Path | None) -> list[Document]:
+def _documents(domain: Domain, source: Path | None, skipped: list[Skipped]) -> list[Document]:
     if source is not None and not source.exists():
         raise FactoryError(f"Source {source} does not exist.", "Give a folder of documents: --source PATH")
     documents = list(domain.documents(source))
     if not documents:
         where = str(source) if source else f"the embedded sample in {domain.folder / 'data'}"
-        raise FactoryError(f"No documents in {where}.", f"See the layout in {domain.folder / 'README.md'}.")
+        why = f" ({len(skipped)} left out, the first: {skipped[0].name}: {skipped[0].reason})" if skipped else ""
+        raise FactoryError(f"No documents in {where}{why}.", f"See the layout in {domain.folder / 'README.md'}.")
     _refuse_repeated([document.id for document in documents], "documents", "Ids come from file names: rename one.")
     return documents
 

@@ -35,7 +35,7 @@ def run(context: Context) -> dict[str, Any]:
     with open_teacher(settings.teacher, settings.model, limits_of(settings), context.run_dir / SPENT) as teacher:
         context.say(f"    {teacher.model}: {estimate(wanted, teacher, asks_about(questions))}")
         score = _gate(context, teacher, chosen, questions)
-        written = write(wanted, teacher, context.say)
+        written = write(wanted, teacher, context.say, context.out / "refused.jsonl")
     if written.stopped:
         accepted = len(written.accepted)
         raise FactoryError(
@@ -45,7 +45,6 @@ def run(context: Context) -> dict[str, Any]:
         )
     examples = [_example(context, draft, number, teacher.model) for number, draft in enumerate(written.accepted)]
     write_records(context.out / "examples.jsonl", examples)
-    write_records(context.out / "refused.jsonl", written.refused)
     write_records(context.out / "coverage.jsonl", [{"passage": k, "share": v} for k, v in written.coverage.items()])
     summary = written.summary()
     return {

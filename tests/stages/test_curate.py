@@ -18,7 +18,7 @@ from factory.domain import Domain, Task
 from factory.errors import FactoryError
 from factory.records import EvalItem, Example, read_records, write_records
 from factory.stage import Context
-from factory.stages import curate
+from factory.stages import curate, evaluate
 
 CASE = "被告人罗某趁邻柜客人洗浴之机，用事先偷配的钥匙打开更衣柜，取走手表一块及现金5600元。"
 
@@ -44,9 +44,11 @@ def row(number: int, text: str, answer: str = "盗窃", task: str = "charge", pa
     )
 
 
-def run(tmp_path: Path, rows: list[Example], asked: tuple[str, ...] = (), **settings: Any) -> dict[str, Any]:
+def run(
+    tmp_path: Path, rows: list[Example], asked: tuple[str, ...] = (), reference: str = "盗窃", **settings: Any
+) -> dict[str, Any]:
     config = Config("court", "C", "zh", "x", curate=Curate(**settings))
-    items = [EvalItem(f"e{n}", "charge", row(n, text).prompt, ["盗窃"], "exact") for n, text in enumerate(asked)]
+    items = [EvalItem(f"e{n}", "charge", row(n, text).prompt, [reference], "exact") for n, text in enumerate(asked)]
     write_records(tmp_path / "ingest" / "examples.jsonl", rows)
     write_records(tmp_path / "ingest" / "eval.jsonl", items)
     write_records(tmp_path / "synthesize" / "examples.jsonl", [])
@@ -91,6 +93,21 @@ def test_leaks_are_found_behind_the_template_and_in_other_tasks(tmp_path: Path) 
     assert dropped(tmp_path) == {"r0": "leak", "r1": "leak"}
 
 
+def test_a_rewording_with_the_same_answer_is_a_leak(tmp_path: Path) -> None:
+    """The items' references are known to a build, as `factory curate --against` knows them."""
+    asked, answer = "怎样给阳台上的多肉植物浇水？", "干透再浇，浇就浇透，夏天减少次数。"
+    rows = [
+        row(0, "怎样给阳台上的多肉植物来浇水？", answer), row(1, "怎样给阳台上的多肉植物施肥？", "春秋薄肥勤施，每月一次就够了。"),
+        row(2, distinct(2), answer),
+    ]  # fmt: skip
+    run(tmp_path, rows, (asked,), reference=answer)
+    assert dropped(tmp_path) == {"r0": "leak"} and kept(tmp_path) == ["r1", "r2"]
+    assert details(tmp_path, "leak") == ["asks what eval item e0 asks, with the same answer"]
+    context = Context(Court(Config("court", "C", "zh", "x"), tmp_path), tmp_path, "evaluate")
+    items = read_records(tmp_path / "ingest" / "eval.jsonl", EvalItem)
+    assert evaluate._leaks(context, items, rows) == ["r0"], "the gate looks as closely as curate"
+
+
 def test_the_template_alone_is_neither_leak_nor_duplicate(tmp_path: Path) -> None:
     run(tmp_path, [row(0, "偷车"), row(1, "打人"), row(2, "放火")], ("醉驾",))
     assert dropped(tmp_path) == {} and kept(tmp_path) == ["r0", "r1", "r2"]
@@ -113,6 +130,8 @@ def test_no_rows_left_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     ) as caught:
         run(tmp_path, [row(0, CASE), row(1, distinct(1), answer="")], (CASE,))
     assert "[curate]" in caught.value.hint and not (tmp_path / "curate" / "train.jsonl").exists()
+    assert str(tmp_path / "curate" / "dropped.jsonl") in caught.value.hint
+    assert dropped(tmp_path) == {"r0": "leak", "r1": "too short"}
 
 
 def test_dev_rows_are_apart_bounded_and_the_same_every_time(tmp_path: Path) -> None:

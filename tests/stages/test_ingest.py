@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,30 @@ def test_what_it_refuses(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(FactoryError, match=said) as caught:
         ingest.run(here)
     assert caught.value.hint and not here.out.exists()
+
+
+def test_files_that_cannot_be_read_are_named_and_kept_in_a_file(tmp_path: Path) -> None:
+    """`read_documents` is what new-domain's loader calls; the loader itself hands on documents alone."""
+    code = CODE.replace("from factory.files import read_text", "from factory.documents import read_documents")
+    start, end = code.index("    def documents"), code.index("    def passages")
+    code = (
+        code[:start]
+        + "    def documents(self, source):\n        return read_documents(self.folder / 'data', 'en')\n\n"
+        + code[end:]
+    )
+    said: list[str] = []
+    here = dataclasses.replace(context(tmp_path, code=code), say=said.append)
+    for number in range(7):
+        (here.domain.folder / "data" / f"{number}.mp4").write_bytes(b"x")
+    told = ingest.run(here)
+    assert told["documents"] == 1 and told["skipped"] == 7
+    assert said[0] == "    7 left out:" and said[1] == "      0.mp4: .mp4: no document that can be read"
+    assert len(said) == 7 and said[-1] == f"      and 2 more: all of them in {here.out / 'skipped.jsonl'}"
+    rows = [json.loads(line) for line in (here.out / "skipped.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["name"] for row in rows] == [f"{number}.mp4" for number in range(7)]
+    (here.domain.folder / "data" / "words.txt").unlink()
+    with pytest.raises(FactoryError, match=r"No documents in .* \(7 left out, the first: 0\.mp4: "):
+        ingest.run(here)
 
 
 def test_bad_eval_sets(tmp_path: Path) -> None:
