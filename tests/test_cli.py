@@ -104,7 +104,7 @@ def test_bad_files(
 
 def test_nothing_left_after_curate(factory: Factory, toy: Path, tmp_path: Path) -> None:
     refuse(factory, "build toy --until curate --set curate.min_chars=500", "No rows are left after curate", "[curate]")
-    assert {path.name for path in files(tmp_path / "runs/toy/default/curate")} == {"started.json"}
+    assert {path.name for path in files(tmp_path / "runs/toy/default/curate")} == {"started.json", "dropped.jsonl"}
 
 
 def test_build_dry_status_and_again(factory: Factory, toy: Path, tmp_path: Path) -> None:
