@@ -167,7 +167,7 @@ def test_the_command(judge: Served, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     factory = Factory(monkeypatch, capsys)
     ended = factory("judge", "toy", "--model", f"{judge.address}#toy-teacher")
     assert ended.code == 0 and "NOT believed (0 votes" in ended.out and "2 wins, 1 ties, 1 losses" in ended.out
-    assert "factory build toy" in ended.out and {body["model"] for body in judge.asked} == {"toy-teacher"}
+    assert "factory report toy" in ended.out and {body["model"] for body in judge.asked} == {"toy-teacher"}
     for words, said in (
         (["toy", "--model", "gpt"], "is no teacher"),
         (["toy", "--model", judge.address, "--store", "gone.db"], "No feedback in gone.db"),
