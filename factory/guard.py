@@ -11,10 +11,7 @@ WINDOW = 5  # readings whose mean is compared: one odd batch ends nothing
 STILL = 1e-4  # losses of different rows that differ by less come from weights so large that all answers are alike
 KNOWN = 0.1  # a loss this low may stand still: all is learned
 TIMES, MORE = 2.0, 3.0  # an exploded loss is so many times the lowest so far, and so many nats above it
-FIRST_TIMES, FIRST_MORE = (
-    3.0,
-    9.0,
-)  # against the first reading, which is of one batch: rows of like length, so of one task
+FIRST_TIMES, FIRST_MORE = 3.0, 9.0  # above the first reading, which is of one batch: of like length, so of one task
 
 
 class LossGuard:

@@ -231,15 +231,21 @@ def open_llama(
             llama.close()
 
 
+def require_llama() -> Any:
+    """The package that runs llama.cpp; FactoryError where it is not installed."""
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as error:
+        raise need_extra("xllamacpp", "gguf") from error
+    return xllamacpp
+
+
 @contextmanager
 def serve(
     path: Path, adapters: Sequence[Path] = (), *, context: int = 4096, slots: int = SLOTS, threads: int = 0
 ) -> Iterator[tuple[str, str]]:
     """Address and key of llama.cpp's server inside this process, on 127.0.0.1 and a free port."""
-    try:
-        import xllamacpp
-    except ModuleNotFoundError as error:
-        raise need_extra("xllamacpp", "gguf") from error
+    xllamacpp = require_llama()
     for file in (path, *adapters):
         check_gguf(file)
     params = xllamacpp.CommonParams()

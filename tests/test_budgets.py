@@ -64,6 +64,10 @@ def test_the_picture_lies_inside_its_axes(tmp_path: Path) -> None:
     found = picture(exports(tmp_path), ticks)
     assert found and all(0 <= point["x"] <= 1 and 0 <= point["y"] <= 1 for point in found["points"])
     assert found["points"][0]["y"] < found["points"][1]["y"] < found["trained"]
+    untuned = {"passed": True, "mean": {"n": 154, "score": 10.0, "trained": 10.0, "identical": 96.1}}
+    note(tmp_path, "gguf-q4_0-base", 90, 10.0, model="base", parity=untuned)
+    beside = picture(exports(tmp_path), ticks)
+    assert beside and max(point["y"] for point in beside["points"]) < beside["trained"], "the line is the specialist's"
     assert picture([], ticks) is None
 
 

@@ -178,6 +178,8 @@ def test_a_plan_names_the_engine_that_is_faster_here(tmp_path: Path, run: Path, 
     note = {"kind": "gguf", "file": "a.gguf"}
     write_json(folder / "export.json", note | {"parity": {"passed": False}})
     assert engine_line("toy", "default") == ""
+    write_json(folder / "export.json", note | {"model": "base", "parity": {"passed": True}})
+    assert engine_line("toy", "default") == "", "the base alone is no specialist"
     write_json(folder / "export.json", note | {"parity": {"passed": True}})
     line = engine_line("toy", "default")
     assert (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.errors import FactoryError, need_extra, suggest
+from factory.errors import FactoryError, suggest
 from factory.export.folder import write_folder
 from factory.export.notices import licence_text
 from factory.export.ollama import write_ollama
@@ -23,6 +23,7 @@ from factory.export.order import open_job
 from factory.export.parity import require_parity
 from factory.export.release import write_release
 from factory.files import atomic_write, digest, lock, sha256, write_json, write_text
+from factory.llama import require_llama
 from factory.stage import full_disk_named, package_versions
 from factory.weights.gguf_files import write_gguf, write_gguf_lora
 from factory.weights.job import PLAIN, QUANTS, Job, Order, Say
@@ -56,7 +57,7 @@ def export(order: Order, say: Say, check: Check | None = None) -> Path:
         raise FactoryError(f"Unknown kind '{order.kind}'.", suggest(order.kind, [*KINDS, "onnx"]))
     kind = KINDS[order.kind]
     if order.kind == "folder" or (check and order.kind not in PLAIN_KINDS):
-        _require_llama()
+        require_llama()  # before the work
     job = open_job(order, kind.quants, say)
     if job.adapter is None and order.kind in ("adapter", "gguf-lora"):
         raise FactoryError(f"--to {order.kind} with --model base: the base has no adapter.", "Use --to gguf.")
@@ -80,14 +81,6 @@ def export(order: Order, say: Say, check: Check | None = None) -> Path:
         if packed:
             _zip(target, packed)
     return packed or target
-
-
-def _require_llama() -> None:
-    """What answers from a GGUF is there, before the work."""
-    try:
-        import xllamacpp  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise need_extra("xllamacpp", "gguf") from error
 
 
 def _places(job: Job) -> tuple[Path, Path | None]:

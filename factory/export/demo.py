@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 from factory.budgets import is_current
-from factory.errors import FactoryError, need_extra, suggest
+from factory.errors import FactoryError, suggest
 from factory.export.artifact import export
 from factory.export.budgets import check
 from factory.export.parity import require_parity
 from factory.files import read_json
+from factory.llama import require_llama
 from factory.weights.job import Order, Say
 
 ENGINES = ("torch", "llama")
@@ -26,10 +27,7 @@ def use_engine(domain: str, run: str, engine: str, app: Path, say: Say) -> None:
         (app / name).unlink(missing_ok=True)
     if engine == "torch":
         return
-    try:
-        import xllamacpp  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise need_extra("xllamacpp", "gguf") from error
+    require_llama()
     path = app.parent / "export" / "gguf-lora-q8_0" / "export.json"
     if not path.exists() or not is_current(app.parent, note := read_json(path)) or not Path(note["base_gguf"]).exists():
         export(Order(domain, "gguf-lora", "q8_0", run=run, force=True), say, check)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from served import served
 
-from factory.files import digest_tree, read_json, sha256, write_json
+from factory.files import digest_tree, read_json, sha256, weights_mark, write_json
 
 from .toy import DOMAIN, factory, make_base, make_toy
 
@@ -58,6 +58,8 @@ def test_a_release_tells_everything(built: Path) -> None:
     said = factory(built, "release", "toy")
     out = built / RUN / "export" / "release"
     note = read_json(out / "export.json")
+    base = read_json(built / RUN / "sft" / "base.json")
+    assert base["weights"] == weights_mark(Path(base["path"])), "another base at that place would be refused"
     assert {gate["name"] for gate in note["gates"]} == {
         "above base",
         "not below majority",
