@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -194,12 +195,19 @@ def test_the_adapter_names_its_base_as_others_find_it(run: Path, base: Path) -> 
 
 
 @pytest.mark.usefixtures("converter")
-def test_the_base_s_gguf_is_shared_and_made_once(run: Path) -> None:
+def test_the_base_s_gguf_is_shared_and_made_once(run: Path, base: Path) -> None:
     first = made(Order("toy", "gguf-lora"))[1]
     stamp = Path(first["base_gguf"]).stat().st_mtime_ns
     second = made(Order("toy", "gguf-lora", force=True))[1]
     assert second["base_gguf"] == first["base_gguf"] and Path(second["base_gguf"]).stat().st_mtime_ns == stamp
     assert fields(Path(first["base_gguf"]))["general.name"] == "base"
+    mark = sha256(Path(first["base_gguf"]))
+    shutil.rmtree(base)
+    make_base(
+        base, hidden_act="gelu", max_position_embeddings=333, rms_norm_eps=1e-4
+    )  # another model of that name, at that place
+    other = made(Order("toy", "gguf-lora", force=True))[1]
+    assert other["base_gguf"] != first["base_gguf"] and sha256(Path(first["base_gguf"])) == mark
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, CHATML, catalog()["gemma-3-270m"].chat_template])

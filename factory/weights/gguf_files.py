@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.files import sha256, write_text
+from factory.files import digest, sha256, write_text
 from factory.models import home, once
 from factory.weights.convert import DIRECT, SCRIPT, adapter_gguf, model_gguf
 from factory.weights.job import Job
@@ -55,12 +55,14 @@ def write_gguf(job: Job, out: Path) -> dict[str, Any]:
 
 def write_gguf_lora(job: Job, out: Path) -> dict[str, Any]:
     """The adapter's GGUF in f16; the base's, which every adapter over it shares, lies below home()/gguf in `job.quant`."""
-    kind = settings_of(job.base_dir).get("model_type")
+    settings = settings_of(job.base_dir)
+    kind = settings.get("model_type")
     if kind in PARTLY:
         raise FactoryError(
             f"llama.cpp applies only a part of an adapter to {kind}: {PARTLY[kind]}.", "Use --to gguf: it merges it."
         )
-    folder = home() / "gguf" / f"{job.base_dir.name}-{job.quant}-{job.base_mark[:8]}"
+    mark = digest([job.base_mark, settings])[:8]  # two bases may have one name
+    folder = home() / "gguf" / f"{job.base_dir.name}-{job.quant}-{mark}"
     once(folder, lambda place: _write_base(replace(job, model="base"), place), stamp=sha256(SCRIPT)[:16])
     base = folder / "base.gguf"
     file = out / f"{job.domain.config.name}-{Path(job.base['name']).name}-lora.gguf".lower()
