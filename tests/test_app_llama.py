@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import engine
 
     yield engine
-    for name in ("engine", "llama"):
+    for name in ("engine", "labels", "llama"):
         sys.modules.pop(name, None)
 
 
@@ -54,6 +55,27 @@ def test_it_answers_as_the_factory_does(engines: Any, app: Path) -> None:
         wanted = [llama.answer([question], no_repeat_ngram=3, adapter=adapter)[0] for adapter in (0, None)]
     assert [pieces[-1] for pieces in told] == [(one.text, one.truncated) for one in wanted]
     assert told[0][-1] != told[1][-1] and len(told[0]) > 3  # it comes piece by piece
+
+
+def test_labels_are_weighed_as_torch_weighs_them(engines: Any, app: Path) -> None:
+    import torch
+    from labels import weigh  # type: ignore[import-not-found]
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    engine = engines.Engine(app, [], 0)
+    engine._load()
+    choices = ["salt", "flour and butter", *"bread oil egg milk rice sugar water pan oven mix bake cook".split()]
+    base = app.parent / "base"
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), app.parent / "adapter").eval()
+    prompt = tokenizer.apply_chat_template(MESSAGES, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+    wanted = weigh(model, tokenizer, torch.as_tensor(prompt), choices, [tokenizer.eos_token_id])
+    found = engine.weigh(MESSAGES, choices)
+    assert [math.log(share) for share in found] == pytest.approx(
+        [math.log(share) for share in wanted], rel=0.02, abs=0.02
+    )
+    assert engine._length(MESSAGES) == prompt.shape[1]
 
 
 def test_stop_ends_an_answer(engines: Any, app: Path) -> None:

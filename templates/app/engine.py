@@ -49,7 +49,9 @@ class Engine:
         At temperature 0 greedy, as the models were scored; above it another answer is drawn each time.
         """
         if self._llama:
-            yield from self._from_llama(self._llama, messages, specialist, stop, temperature)
+            asked = self._shortened(messages)
+            with self._lock:
+                yield from self._llama.stream(asked, specialist, stop, MAX_NEW_TOKENS, temperature)
             return
         from transformers import TextIteratorStreamer
 
@@ -70,31 +72,15 @@ class Engine:
             raise outcome["failure"]
         yield self._before_stop(text).strip(), outcome.get("tokens", 0) >= MAX_NEW_TOKENS
 
-    def _from_llama(
-        self, model: llama.Llama, messages: list[Message], specialist: bool, stop: threading.Event, temperature: float
-    ) -> Iterator[tuple[str, bool]]:
-        """The same from llama.cpp; the oldest turns are dropped until it fits."""
-        system, turns = _split(messages)
-        while True:
-            try:
-                with self._lock:
-                    yield from model.stream(system + turns, specialist, stop, MAX_NEW_TOKENS, temperature)
-                return
-            except llama.Full:
-                if len(turns) <= 1:
-                    raise TooLong from None
-                turns = turns[2:]
-
-    @property
-    def weighs(self) -> bool:
-        """Whether labels can be weighed: llama.cpp answers, it does not."""
-        return self._llama is None
-
     def weigh(self, messages: list[Message], choices: list[str]) -> list[float]:
         """The specialist's share of probability for each of a task's labels; raises TooLong."""
+        if self._llama:
+            asked = self._shortened(messages)
+            with self._lock:
+                return self._llama.weigh(asked, choices)
         inputs = self._encode(messages)
         with self._lock:
-            return weigh(self._model, self._tokenizer, inputs["input_ids"], choices, self._ends()[0])
+            return weigh(self._model, self._tokenizer, inputs["input_ids"], choices, self._ends())
 
     def _load(self) -> None:
         try:
@@ -125,20 +111,32 @@ class Engine:
             print(f"while loading the model: {self.error}", file=sys.stderr, flush=True)
 
     def _encode(self, messages: list[Message]) -> dict[str, Any]:
-        """Token ids of the chat; the oldest turns are dropped until it fits."""
-        limit = min(getattr(self._model.config, "max_position_embeddings", None) or MAX_CONTEXT, MAX_CONTEXT)
+        """Token ids of the chat, as tensors of the model's device."""
+        inputs = self._tokenizer.apply_chat_template(
+            self._shortened(messages), add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
+        inputs.pop("token_type_ids", None)
+        return dict(inputs.to(self._model.device))
+
+    def _shortened(self, messages: list[Message]) -> list[Message]:
+        """The chat, its oldest turns dropped until it leaves room for an answer; raises TooLong."""
+        window = self._llama.window if self._llama else getattr(self._model.config, "max_position_embeddings", None)
+        limit = min(window or MAX_CONTEXT, MAX_CONTEXT)
         room = limit - min(MAX_NEW_TOKENS, limit // 2)
-        system, turns = _split(messages)
-        while True:
-            inputs = self._tokenizer.apply_chat_template(
-                system + turns, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-            )
-            if inputs["input_ids"].shape[1] <= room:
-                inputs.pop("token_type_ids", None)
-                return dict(inputs.to(self._model.device))
+        system = [message for message in messages if message["role"] == "system"]
+        turns = [message for message in messages if message["role"] != "system"]
+        while self._length(system + turns) > room:
             if len(turns) <= 1:
                 raise TooLong
             turns = turns[2:]
+        return system + turns
+
+    def _length(self, messages: list[Message]) -> int:
+        """Tokens of the chat as the model's template writes it."""
+        if self._llama:
+            return self._llama.length(messages)
+        told = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        return len(told["input_ids"])
 
     def _generate(
         self, inputs: dict[str, Any], specialist: bool, stop: threading.Event, streamer: Any, outcome: dict[str, Any]
@@ -192,8 +190,3 @@ class _Stopper:
         import torch
 
         return torch.full((input_ids.shape[0],), self.stop.is_set(), dtype=torch.bool, device=input_ids.device)
-
-
-def _split(messages: list[Message]) -> tuple[list[Message], list[Message]]:
-    system = [message for message in messages if message["role"] == "system"]
-    return system, [message for message in messages if message["role"] != "system"]

@@ -193,7 +193,7 @@ class Service:
         asked = worded(task, text, read) if task else text
         turn = Turn(owner, task.get("name", ""), text, self._prompt(asked, before), {"specialist": ""}, read, near)
         turn.answers |= {"base": ""} if compare else {}
-        turn.choices = task["choices"] if task and not compare and self.engine.weighs else []
+        turn.choices = task["choices"] if task and not compare else []
         turn.told = [("cut", {"most": MOST_CHARACTERS})] if cut else []
         return turn
 

@@ -20,8 +20,6 @@ from factory.stages import app
 class Fake:
     """An engine that answers at once, or waits until it is let go."""
 
-    weighs = True
-
     def __init__(self, *_: Any) -> None:
         self.ready, self.go, self.error = threading.Event(), threading.Event(), ""
         self.ready.set()
