@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from factory.duplicates import same_meaning, turning_points
 from factory.text import cjk_share, ngrams, squeeze
@@ -29,6 +29,7 @@ class Expected:
     text: str
     task: str = ""
     label: bool = False
+    others: tuple[str, ...] = ()  # what is right as well
 
 
 class LeakIndex:
@@ -58,8 +59,9 @@ class LeakIndex:
         self.points = {text: turning_points(question) for text, question in self.questions.items()}
         self.said: dict[str, list[_Said]] = defaultdict(list)  # all answers to one text: several items may have it
         for name, expected in (answers or {}).items():
-            if (text := squeeze(questions[name])) and expected.text:
-                self.said[text].append(_Said(name, questions[name], expected))
+            if text := squeeze(questions[name]):
+                right = filter(None, (expected.text, *expected.others))
+                self.said[text] += [_Said(name, questions[name], replace(expected, text=one)) for one in right]
         self.pieces: dict[str, set[str]] = defaultdict(set)
         for text, question in self.questions.items():
             for piece in _pieces(question):
@@ -120,7 +122,7 @@ class LeakIndex:
 
 
 class _Said:
-    """The answer to an eval item as answers are compared."""
+    """One answer to an eval item as answers are compared."""
 
     def __init__(self, name: str, question: str, expected: Expected) -> None:
         self.name, self.task, self.label = name, expected.task, expected.label

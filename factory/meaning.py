@@ -39,7 +39,7 @@ class Meanings:
         self, like: float, items: Mapping[str, str], answers: Mapping[str, Expected], say: Callable[[str], None]
     ) -> None:
         self.like, self.say = like, say
-        self.items = [_item(id, text, answers.get(id, Expected(""))) for id, text in items.items()]
+        self.items = [item for id, text in items.items() for item in _items(id, text, answers.get(id, Expected("")))]
         self.item_vectors = embed([item.question for item in self.items], say)
         self.seen: dict[Hashable, _Seen] = defaultdict(_Seen)
 
@@ -70,11 +70,10 @@ class Meanings:
         return ""
 
 
-def _item(id: str, text: str, expected: Expected) -> Asked:
-    """An eval item; a label says too little to be compared, and the group of one whose task is not known is None."""
-    return Asked(
-        id, (expected.task, "") if expected.task else None, text, "" if expected.label else expected.text, text
-    )
+def _items(id: str, text: str, expected: Expected) -> list[Asked]:
+    """An eval item, once for each right answer; a label says too little to be compared, and the group of one whose task is not known is None."""
+    answers = [""] if expected.label else [expected.text, *expected.others]
+    return [Asked(id, (expected.task, "") if expected.task else None, text, answer, text) for answer in answers]
 
 
 def agree(one: Asked, other: Asked, cosine: float, like: float) -> bool:

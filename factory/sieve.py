@@ -53,7 +53,10 @@ class Sieve:
     def __post_init__(self) -> None:
         settings = self.settings
         items = {id: self.clean(text) for id, text in self.items.items()}
-        answers = {id: replace(answer, text=self.clean(answer.text)) for id, answer in self.answers.items()}
+        answers = {
+            id: replace(answer, text=self.clean(answer.text), others=tuple(map(self.clean, answer.others)))
+            for id, answer in self.answers.items()
+        }
         self.masked.clear()
         self.leaks = LeakIndex(items, settings.leak_ngram, settings.leak_share, answers, settings.near_duplicate)
         self.seen = Duplicates(settings.near_duplicate)
@@ -107,7 +110,7 @@ class Sieve:
 
 
 def sieve_of(domain: Domain, items: Iterable[EvalItem], say: Callable[[str], None] = print, **settings: Any) -> Sieve:
-    """The sieve of a domain's [curate], with `settings` changed, against its eval items and their first references.
+    """The sieve of a domain's [curate], with `settings` changed, against its eval items and their references.
 
     An answer to a question about a passage is left out: of the passage, which alone is compared, it says nothing.
     """
@@ -116,7 +119,8 @@ def sieve_of(domain: Domain, items: Iterable[EvalItem], say: Callable[[str], Non
         task = domain.task(item.task)
         texts[item.id], asked = task.parts(item.question)
         if item.references and not asked:
-            answers[item.id] = Expected(item.references[0], task.name, bool(task.choices))
+            first, *others = item.references
+            answers[item.id] = Expected(first, task.name, bool(task.choices), tuple(others))
     return Sieve(replace(domain.config.curate, **settings), texts, answers, (domain.config.language,), say)
 
 

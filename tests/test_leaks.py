@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from factory.leaks import Expected, LeakIndex
@@ -97,6 +99,14 @@ def test_a_label_alone_makes_no_leak() -> None:
         assert bool(leaks.find(other, label, "charge")) is leak
         assert leaks.find("He took a radio from the hall.", label, "charge"), "but a letter less is the same question"
         assert not leaks.find("He took a radio from the hall.", "fraud", "charge")
+
+
+def test_each_right_answer_counts() -> None:
+    asked, second = "怎样给多肉植物浇水？", "夏天每两周一次，冬天断水，其余时候看叶片是否发皱。"
+    only = Expected("干透再浇，浇就浇透，夏天减少次数。")
+    for expected, leak in ((only, False), (replace(only, others=(second,)), True)):
+        leaks = LeakIndex({"e": asked}, 16, 0.5, {"e": expected})
+        assert bool(leaks.find("怎么样给多肉植物浇水？", second)) is leak
 
 
 def test_another_case_is_known_by_the_answer_of_its_own_task() -> None:

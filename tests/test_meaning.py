@@ -66,7 +66,11 @@ def test_the_cosine_proposes_and_the_rest_decides(
 
 def test_rows_are_compared_within_their_group_and_with_eval_items(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors.use(monkeypatch, lambda texts: np.eye(2, dtype=np.float32)[[int("other" in text) for text in texts]])
-    sieve = Sieve(Curate(same_meaning=0.9), {"e1": "the other question, put differently"}, {"e1": Expected(ANSWER)})
+    sieve = Sieve(
+        Curate(same_meaning=0.9),
+        {"e1": "the other question, put differently"},
+        {"e1": Expected("Not at all.", others=(ANSWER,))},
+    )
     rows = [
         Row("a", "first wording", ANSWER, "t"), Row("b", "second way to say it", ANSWER, "t"), Row("c", "third way", ANSWER, "u"),
         Row("d", "that other thing asked", ANSWER, "t"), Row("e", "fourth saying", "Something else entirely, at length.", "t"),
