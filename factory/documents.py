@@ -63,7 +63,7 @@ _left_out: ContextVar[list[Skipped] | None] = ContextVar("left_out", default=Non
 
 @contextmanager
 def left_out() -> Iterator[list[Skipped]]:
-    """The files that `read_documents` skips inside the block: a domain's loader hands on documents alone."""
+    """What is skipped inside the block, by `read_documents` or `leave_out`: a domain's loader hands on documents alone."""
     skipped: list[Skipped] = []
     token = _left_out.set(skipped)
     try:
@@ -75,9 +75,15 @@ def left_out() -> Iterator[list[Skipped]]:
 def read_documents(root: Path, language: str, license: str = "") -> Iterator[Document]:
     """The documents below `root`, a folder or one file; a build names the files that gave none."""
     folder = read_folder(root, language, license)
-    if (skipped := _left_out.get()) is not None:
-        skipped += folder.skipped
+    for one in folder.skipped:
+        leave_out(one.name, one.reason)
     yield from folder.documents
+
+
+def leave_out(name: str, reason: str) -> None:
+    """Let a build name a file from which a domain's loader takes nothing."""
+    if (skipped := _left_out.get()) is not None:
+        skipped.append(Skipped(name, reason))
 
 
 def read_folder(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from factory.documents import leave_out
 from factory.domain import Domain, Task, passage_of
 from factory.files import read_text
 from factory.records import Document, EvalItem, Example, Passage
@@ -30,8 +31,9 @@ class Cooking(Domain):
             name = path.relative_to(root).as_posix() if root.is_dir() else path.name
             text = read_text(path)
             recipe = recipes.parse(text, course=path.parent.name, fallback=path.stem)
-            if recipe is None:
-                continue  # an article, a template: no recipe in it
+            if recipe is None:  # an article, a template
+                leave_out(name, "no recipe: ingredients and steps under headings are looked for")
+                continue
             held = name in kept_back if not source else self._chosen(name, "eval_share")
             yield Document(
                 name, text, recipe.title, self.config.language, self.config.license if not source else "", str(path),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from factory.documents import read_documents
+from factory.documents import leave_out, read_documents
 from factory.domain import Domain, Task, passage_of
 from factory.errors import FactoryError
 from factory.records import Document, EvalItem, Example, Passage, read_rows
@@ -30,6 +30,7 @@ class Livestream(Domain):
         for document in read_documents(root, self.config.language, self.config.license if source is None else ""):
             sheet = sheets.parse(document.text)
             if sheet is None:
+                leave_out(document.id, "no product sheet")
                 continue
             kept_back = document.id in held if source is None else _share(document.text) < self.option("eval_share")
             yield Document(

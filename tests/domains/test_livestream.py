@@ -11,6 +11,7 @@ from conftest import ROOT
 from factory.domains.livestream import sheets
 from factory.domains.livestream.adwords import ad_words
 
+from factory.documents import left_out
 from factory.domain import load_domain
 from factory.errors import FactoryError
 
@@ -32,6 +33,7 @@ SHEET = """# 手剥松子
 
 - 坚果过敏的人不要吃
 """
+RECIPE = "# Toast\n\n## Ingredients\n\n- bread\n- butter\n\n## Directions\n\n1. Toast the bread.\n2. Butter it.\n"
 SCRIPT = "今天给大家带来手剥松子，开口率高，不用工具就能剥，一大包 500 克，里面独立充氮，打开还是脆的，追剧的时候来一把。直播价 59.9 元，坚果过敏的朋友就别拍了。"
 
 
@@ -140,6 +142,15 @@ def test_a_folder_of_other_sheets_is_asked_by_rule_and_by_its_own_rows(
     (source / "rows.jsonl").write_text('{"product": 3}', encoding="utf-8")
     with pytest.raises(FactoryError, match=r"rows\.jsonl:1 is no row"):
         list(domain.examples(seen))
+
+
+@pytest.mark.parametrize(("domain", "good"), [("livestream", SHEET), ("cooking", RECIPE)])
+def test_a_file_that_is_passed_over_is_named(tmp_path: Path, domain: str, good: str) -> None:
+    (tmp_path / "about.md").write_text("# About us\n\nA page of words.\n", encoding="utf-8")
+    (tmp_path / "good.md").write_text(good, encoding="utf-8")
+    with left_out() as skipped:
+        assert [document.id for document in load_domain(domain).documents(tmp_path)] == ["good.md"]
+    assert [one.name for one in skipped] == ["about.md"]
 
 
 def test_a_text_that_is_no_sheet() -> None:
