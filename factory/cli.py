@@ -390,14 +390,22 @@ def check(
 def domains() -> None:
     """List the domains: those in ./domains and those that installed packages bring."""
     from factory.config import load_config
-    from factory.domain import find_domains
+    from factory.domain import domain_places, find_domain
 
     table = Table(Column("name", no_wrap=True), "title", "language", "base", "tasks", "from")
-    for name, found in sorted(find_domains().items()):
-        config = load_config(found.folder / "domain.toml")
-        tasks = found.kind(config, found.folder).active()
-        table.add_row(name, config.title, config.language, config.base, " ".join(t.name for t in tasks), found.origin)
+    broken = []
+    for name in sorted(domain_places()):
+        try:
+            found = find_domain(name)
+            config = load_config(found.folder / "domain.toml")
+            tasks = " ".join(task.name for task in found.kind(config, found.folder).active())
+        except FactoryError as error:
+            broken.append(f"{name}: {error.message} {error.hint}")
+            continue
+        table.add_row(name, config.title, config.language, config.base, tasks, found.origin)
     console.print(table)
+    for line in broken:
+        say(f"Cannot be used: {line}")
 
 
 @models_app.command("list")
@@ -492,7 +500,7 @@ def demo(
     import subprocess
 
     from factory.build import open_run
-    from factory.domain import find_domains
+    from factory.domain import find_domain
     from factory.stage import manifest
 
     folder = open_run(domain, run)
@@ -501,7 +509,7 @@ def demo(
         from factory.export.demo import use_engine
 
         use_engine(domain, run, engine, folder / "app", say)
-    evals = find_domains()[domain].folder / "evals"
+    evals = find_domain(domain).folder / "evals"
     reviews = ["--reviews", str(evals / "reviews.json")] if os.access(evals, os.W_OK) else []
     kept = ["--feedback", str((folder.parent / "feedback.db").resolve()), *reviews]
     with subprocess.Popen([sys.executable, "app.py", "--port", str(port), *kept], cwd=folder / "app") as app_process:

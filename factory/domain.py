@@ -237,25 +237,30 @@ class Found:
     kind: type[Domain]
 
 
-def find_domains(local: Path | None = None) -> dict[str, Found]:
-    """Every domain by name. A folder ./domains/<name> wins over an installed domain of the same name."""
-    found: dict[str, Found] = {}
-    for point in entry_points(group=GROUP):
-        found[point.name] = _from_entry_point(point)
-    for file in sorted((local or Path("domains")).glob("*/domain.toml")):
-        found[file.parent.name] = _from_folder(file.parent.resolve())
-    return found
+def domain_places(local: Path | None = None) -> dict[str, EntryPoint | Path]:
+    """Where each domain is, none loaded. A folder ./domains/<name> wins over an installed domain of the same name."""
+    folders = {file.parent.name: file.parent.resolve() for file in (local or Path("domains")).glob("*/domain.toml")}
+    return {**{point.name: point for point in entry_points(group=GROUP)}, **dict(sorted(folders.items()))}
+
+
+def find_domain(name: str, local: Path | None = None) -> Found:
+    """A domain by name; the others are not loaded, so that a broken one breaks itself alone.
+
+    Raises FactoryError where there is none of this name, or it does not load.
+    """
+    places = domain_places(local)
+    if name not in places:
+        raise FactoryError(
+            f"Unknown domain '{name}' (looked in {(local or Path('domains')).resolve()} and among installed packages).",
+            suggest(name, places),
+        )
+    place = places[name]
+    return _from_folder(place) if isinstance(place, Path) else _from_entry_point(place)
 
 
 def load_domain(name: str, overrides: list[str] | None = None, local: Path | None = None) -> Domain:
     """A domain by name, with `section.key=value` overrides applied; `local`: another folder than ./domains."""
-    found = find_domains(local)
-    if name not in found:
-        raise FactoryError(
-            f"Unknown domain '{name}' (looked in {(local or Path('domains')).resolve()} and among installed packages).",
-            suggest(name, found),
-        )
-    entry = found[name]
+    entry = find_domain(name, local)
     return entry.kind(load_config(entry.folder / "domain.toml", overrides), entry.folder)
 
 

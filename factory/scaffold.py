@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from factory import __version__, rules
-from factory.domain import find_domains
-from factory.errors import FactoryError, suggest
+from factory.domain import domain_places, find_domain
+from factory.errors import FactoryError
 from factory.files import digest_tree, read_json, read_text, templates, write_json, write_text
 from factory.proposal import ASKED, ASKED_ITEMS, EVAL_ITEMS, EXAMPLES, Proposal, Say, Wish, write_data
 from factory.records import Passage, write_records
@@ -33,7 +33,7 @@ def target_of(name: str, package: bool) -> Path:
     target = Path(name) if package else Path("domains") / name
     if target.exists() or target.is_symlink():
         raise FactoryError(f"{target} is there already.", "Choose another name, or remove that folder first.")
-    if name in find_domains():
+    if name in domain_places():
         raise FactoryError(f"A domain '{name}' is installed already.", "Choose another name: see factory domains.")
     return target
 
@@ -269,10 +269,7 @@ def _made(name: str) -> Path:
     here = Path(name) / f"factory_{name}"
     if (here / NOTES).is_dir():
         return here
-    found = find_domains()
-    if name not in found:
-        raise FactoryError(f"Unknown domain '{name}'.", suggest(name, found))
-    return found[name].folder
+    return find_domain(name).folder
 
 
 def _noted(notes: Path) -> dict[str, Any]:

@@ -102,6 +102,12 @@ def test_bad_files(
     assert written <= {".lock", "run.json", "started.json"}
 
 
+def test_a_broken_domain_is_listed_with_its_reason(factory: Factory, toy: Path) -> None:
+    spoil(toy, "domain.py", CODE + "\n1 / 0\n")
+    told = factory("domains").out
+    assert "cooking" in told and "Cannot be used: toy: " in told and "ZeroDivisionError" in told
+
+
 def test_nothing_left_after_curate(factory: Factory, toy: Path, tmp_path: Path) -> None:
     refuse(factory, "build toy --until curate --set curate.min_chars=500", "No rows are left after curate", "[curate]")
     assert {path.name for path in files(tmp_path / "runs/toy/default/curate")} == {"started.json", "dropped.jsonl"}

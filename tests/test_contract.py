@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from factory.config import load_config
-from factory.domain import Domain, Found, find_domains
+from factory.domain import Domain, Found, domain_places, find_domain
 from factory.leaks import LeakIndex
 from factory.models import find_base
 from factory.pipeline import stages
@@ -18,7 +18,7 @@ from factory.records import Document, EvalItem, Example, Passage, read_records
 from factory.stage import Context, run_stages
 from factory.text import squeeze
 
-FOUND = find_domains(ROOT / "domains")
+FOUND = {name: find_domain(name, ROOT / "domains") for name in domain_places(ROOT / "domains")}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from toys import CODE, ITEMS, TOML, jsonl, make_toy
 
 from factory import domain as module
 from factory.config import Config
-from factory.domain import Domain, Task, find_domains, load_domain
+from factory.domain import Domain, Task, find_domain, load_domain
 from factory.errors import FactoryError
 from factory.records import Document
 
@@ -39,22 +38,22 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
 def test_local_folder_is_found_with_its_neighbours(tmp_path: Path) -> None:
     folder = make_toy(tmp_path, "from . import helper\n" + CODE)
     (folder / "helper.py").write_text("VALUE = 7\n")
-    found = find_domains()["toy"]
+    found = find_domain("toy")
     assert (found.origin, found.folder) == ("./domains", folder)
     assert load_domain("toy", ["seed=3"]).config.seed == 3
 
 
 @pytest.mark.parametrize("name", ["cooking", "legal"])
 def test_shipped_domains_load_from_a_checkout_and_as_installed(name: str) -> None:
-    assert find_domains(ROOT / "domains")[name].origin == "./domains"
-    assert find_domains()[name].origin != "./domains"
+    assert find_domain(name, ROOT / "domains").origin == "./domains"
+    assert find_domain(name).origin != "./domains"
 
 
 def test_local_wins_over_installed(tmp_path: Path, install: Callable[[str, str], None]) -> None:
     install("toy", "test_domain:Installed")
-    assert find_domains()["toy"].kind.__name__ == "Installed"
+    assert find_domain("toy").kind.__name__ == "Installed"
     make_toy(tmp_path)
-    assert find_domains()["toy"].origin == "./domains"
+    assert find_domain("toy").origin == "./domains"
 
 
 def test_unknown_domain_suggests(tmp_path: Path) -> None:
@@ -76,14 +75,15 @@ def test_unknown_domain_suggests(tmp_path: Path) -> None:
 def test_broken_local_plugin(tmp_path: Path, code: str, said: str) -> None:
     make_toy(tmp_path, code)
     with pytest.raises(FactoryError) as caught:
-        find_domains()
+        find_domain("toy")
     assert said in caught.value.message and caught.value.hint
+    assert load_domain("cooking").config.name == "cooking"  # it breaks itself alone
 
 
 def test_folder_without_code(tmp_path: Path) -> None:
     (make_toy(tmp_path) / "domain.py").unlink()
     with pytest.raises(FactoryError, match=r"has no domain\.py"):
-        find_domains()
+        find_domain("toy")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_folder_without_code(tmp_path: Path) -> None:
 def test_broken_installed_plugin(install: Callable[[str, str], None], value: str, said: str) -> None:
     install("bad", value)
     with pytest.raises(FactoryError, match=said) as caught:
-        find_domains()
+        find_domain("bad")
     assert "'bad'" in caught.value.message and value in caught.value.message
 
 
@@ -109,16 +109,16 @@ def test_a_real_package_is_found_after_pip_install(tmp_path: Path) -> None:
         [*command, "--disable-pip-version-check", "--target", tmp_path / "site", tmp_path / "pkg"], check=True
     )
     code = (
-        "import json\nfrom factory.domain import find_domains, load_domain\n"
+        "from factory.domain import find_domain, load_domain\n"
         "from factory.stage import Context, run_stages\n"
         "from factory.pipeline import stages\nfrom pathlib import Path\n"
         "run_stages(stages('curate'), Context(load_domain('herbs'), Path('runs/herbs/default'), ''))\n"
-        "print(json.dumps({name: found.origin for name, found in find_domains().items()}))"
+        "print(find_domain('herbs').origin)"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["herbs"] == "factory-herbs"
+    assert done.stdout.splitlines()[-1] == "factory-herbs"
     assert "4 examples, 2 eval items" in done.stdout
 
 

@@ -23,7 +23,7 @@ from test_contract import Made, make
 
 from factory import rules
 from factory.config import load_config
-from factory.domain import find_domains
+from factory.domain import domain_places, find_domain
 from factory.errors import FactoryError
 from factory.files import read_json, templates, write_text
 from factory.models import find_base
@@ -113,7 +113,7 @@ def once(wish: Wish) -> Proposal:
 
 @pytest.fixture(scope="module")
 def made(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    found = find_domains(written.cwd / "domains")[written.variant.name]
+    found = find_domain(written.variant.name, written.cwd / "domains")
     return make(replace(found, name=written.variant.name), tmp_path_factory.mktemp(written.variant.name) / "default")
 
 
@@ -207,10 +207,10 @@ def test_the_draft_stays_unseen_when_the_files_are_renamed(
 ) -> None:
     wish = Wish("tea", papers[language])
     place = write_domain(once(wish), wish)
-    before = make(find_domains()["tea"], tmp_path_factory.mktemp("before"))
+    before = make(find_domain("tea"), tmp_path_factory.mktemp("before"))
     for number, path in enumerate(sorted((place / "data").rglob("*.md"), reverse=True)):
         path.rename(place / "data" / f"{number:03} neu.md")
-    after = make(find_domains()["tea"], tmp_path_factory.mktemp("after"))
+    after = make(find_domain("tea"), tmp_path_factory.mktemp("after"))
     assert {passage.id for passage in before.passages}.isdisjoint(passage.id for passage in after.passages)
     assert shared(after) == [] and held_texts(after) == held_texts(before)
     assert Counter(passage.text for passage in before.passages if passage.split == "eval") == Counter(  # noqa: F405
@@ -226,7 +226,7 @@ def test_a_shared_passage_would_be_found(papers: dict[str, Path], tmp_path_facto
     toml.write_text(
         re.sub(r"eval_share = [\d.]+", "eval_share = 0.0", toml.read_text(encoding="utf-8")), encoding="utf-8"
     )
-    leaky = make(find_domains()["tea"], tmp_path_factory.mktemp("leaky"))
+    leaky = make(find_domain("tea"), tmp_path_factory.mktemp("leaky"))
     assert len(shared(leaky)) > 0.9 * len(leaky.items)
 
 
@@ -296,15 +296,15 @@ def test_a_half_written_domain_is_no_domain(
     proposal: Proposal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another command that runs meanwhile, or after a kill -9, finds no `.tea.x1`."""
-    before = set(find_domains())
+    before = set(domain_places())
 
     def look(*arguments: object) -> None:
         assert list(tmp_path.rglob("domain.toml"))
-        assert set(find_domains()) == before
+        assert set(domain_places()) == before
 
     monkeypatch.setattr("factory.scaffold.write_json", look)
     write_domain(proposal, Wish("tea"))
-    assert set(find_domains()) == {*before, "tea"}
+    assert set(domain_places()) == {*before, "tea"}
 
 
 def test_nothing_is_written_over(proposal: Proposal, tmp_path: Path) -> None:
