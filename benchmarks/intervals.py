@@ -38,11 +38,25 @@ def part_marks(rng: np.random.Generator, n: int) -> Pair:
     return better.tolist(), worse.tolist()
 
 
+def changes(gained: float, lost: float) -> Draw:
+    """Right or wrong, with these chances that an item is gained or lost. True difference: gained - lost."""
+
+    def draw(rng: np.random.Generator, n: int) -> Pair:
+        moved = rng.choice([1.0, -1.0, 0.0], n, p=[gained, lost, 1 - gained - lost])
+        worse = np.where(moved == 0, rng.integers(0, 2, n), moved < 0)
+        return (worse + moved).tolist(), worse.astype(float).tolist()
+
+    return draw
+
+
 KINDS: dict[str, tuple[list[tuple[Draw, int]], float]] = {
     "one task, 20 right or wrong": ([(right_or_wrong, 20)], GAIN / 2),
     "one task, 100 right or wrong": ([(right_or_wrong, 100)], GAIN / 2),
     "one task, 20 with part marks": ([(part_marks, 20)], GAIN * 0.75),
     "one task, 100 with part marks": ([(part_marks, 100)], GAIN * 0.75),
+    "one task, 50 right or wrong, few of them changed": ([(changes(0.06, 0.02), 50)], 0.04),
+    "one task, 10 right or wrong, nearly all gained": ([(changes(0.9, 0.0), 10)], 0.9),
+    "mean of five tasks of 10, nearly all gained": ([(changes(0.9, 0.0), 10)] * 5, 0.9),
     "mean of six tasks of 28 and 14": (
         [(right_or_wrong, 28)] * 3 + [(part_marks, 28)] * 2 + [(part_marks, 14)],
         GAIN * (3 * 0.5 + 3 * 0.75) / 6,

@@ -132,10 +132,13 @@ class Dpo:
 class Gates:
     """What the specialist must show; the scoreboard and the report name each gate that fails, `factory release` refuses it."""
 
-    above: list[str] = field(default_factory=lambda: ["base"])  # clearly better on the mean than each: interval above 0
-    not_below: list[str] = field(default_factory=lambda: ["ngram", "majority"])  # not worse on the mean than each
+    above: list[str] = field(
+        default_factory=lambda: ["base", "majority"]
+    )  # clearly better on the mean than each: interval above 0
+    not_below: list[str] = field(default_factory=lambda: ["ngram"])  # not worse on the mean than each
     margin: float = 5.0  # points: not worse is shown when the interval of the difference ends above minus this
     forgets: float = 10.0  # points of general ability that it may lose; measured by factory release
+    perplexity: float = 2.0  # times that of the base on texts outside the domain, at most; measured by factory release
     seconds: float = 0.0  # most seconds an answer may take on this machine; measured by factory release; 0: no limit
     format: float = 0.9  # least share of its answers that are not empty and end by themselves
 
@@ -238,7 +241,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "dpo.beta": (1e-6, 100), "dpo.learning_rate": (1e-9, 1), "dpo.epochs": (1e-6, 1000), "dpo.batch": (1, 4096),
     "dpo.max_length": (16, 1 << 20), "dpo.save_steps": (1, 1e9),
     "evaluate.batch": (1, 4096), "evaluate.no_repeat_ngram": (0, 100), "evaluate.resamples": (100, 1e6), "evaluate.max_items": (0, 1e6),
-    "evaluate.gates.margin": (0, 100), "evaluate.gates.forgets": (0, 100), "evaluate.gates.seconds": (0, 1e5), "evaluate.gates.format": (0, 1),
+    "evaluate.gates.margin": (0, 100), "evaluate.gates.forgets": (0, 100), "evaluate.gates.perplexity": (1, 1e9), "evaluate.gates.seconds": (0, 1e5), "evaluate.gates.format": (0, 1),
     "cost.price_per_hour": (0, 1e6), "cost.answers": (1, 1e6),
     "export.parity_items": (0, 1e6), "export.parity_points": (0, 100), "export.parity_points_small": (0, 100), "export.parity_identical": (0, 100),
 }  # fmt: skip

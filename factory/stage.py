@@ -100,16 +100,6 @@ def manifest(run_dir: Path, stage: str) -> dict[str, Any]:
     return found
 
 
-def stale_input(run_dir: Path, stage: str) -> str:
-    """The first stage whose outputs are no longer those that a finished stage has read; empty: all of them are."""
-    read = {
-        key.removeprefix("stage "): mark
-        for key, mark in manifest(run_dir, stage)["inputs"].items()
-        if key.startswith("stage ")
-    }
-    return next((name for name, mark in read.items() if _outputs_mark(run_dir, name) != mark), "")
-
-
 def decide(stages: Sequence[Stage], context: Context, force: Sequence[str] = ()) -> Iterator[Decision]:
     """Say for each stage whether it would run, as things stand on the disk now."""
     fresh: set[str] = set()

@@ -1,9 +1,12 @@
 """Means with 95% intervals, paired differences and what they can show.
 
-Intervals are of the expanded percentile bootstrap (Hesterberg 2015, doi 10.1080/00031305.2015.1089789): resamples within each
-task, their quantiles moved outwards as Student's t demands of few items; tasks of nothing but right and wrong have Wilson's
-(1927). Over several seeds the variances of items and of seeds are added (Welch 1947). Differences are paired where two models
-answered the same items, with p values of sign flips (Fisher 1935), and over several tasks by Holm (1979). How far two judges agree beyond chance is Cohen's kappa (1960, doi 10.1177/001316446002000104).
+A task of nothing but right and wrong has Wilson's interval (1927), differences on it Bonett and Price's (2012, doi
+10.3102/1076998611411915): few items that happen to go one way are no proof. Others have that of the expanded percentile bootstrap
+(Hesterberg 2015, doi 10.1080/00031305.2015.1089789): resamples, their quantiles moved outwards as Student's t demands of few
+items. The mean over tasks has its ends from the tasks' (MOVER; Zou and Donner 2008, doi 10.1002/sim.3095). Over several seeds
+the variances of items and of seeds are added (Welch 1947). Differences are paired where two models answered the same items,
+with p values of sign flips (Fisher 1935), and over several tasks by Holm (1979). How far two judges agree beyond chance is
+Cohen's kappa (1960, doi 10.1177/001316446002000104).
 """
 
 from __future__ import annotations
@@ -22,12 +25,7 @@ POWER = 0.841621  # of 80%
 
 def summarize(scores: Scores, resamples: int, seed: int = 0) -> dict[str, dict[str, float]]:
     """Score, low, high (0 to 100) and n per task, and of the mean over tasks (each task counts the same)."""
-    result = _summary(scores, resamples, seed)
-    for task, values in scores.items():
-        if set(values) <= {0.0, 1.0}:
-            low, high = wilson(sum(values), len(values))
-            result[task] |= {"low": round(100 * low, 2), "high": round(100 * high, 2)}
-    return result
+    return _summary(scores, resamples, seed, (0.0, 1.0))
 
 
 def compare(better: Scores, worse: Scores, resamples: int, seed: int = 0) -> dict[str, dict[str, float]]:
@@ -37,7 +35,7 @@ def compare(better: Scores, worse: Scores, resamples: int, seed: int = 0) -> dic
     that so many items would show, its interval clear of zero, four times of five.
     """
     paired = {task: [a - b for a, b in zip(better[task], worse[task], strict=True)] for task in better}
-    rows = _summary(paired, resamples, seed)
+    rows = _summary(paired, resamples, seed, (-1.0, 1.0))
     chance = _sign_flips(paired, resamples, seed)
     adjusted = holm({task: chance[task] for task in paired}) | {"mean": chance["mean"]}
     made = {}
@@ -90,6 +88,13 @@ def wilson(right: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def changed(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """The 95% interval of a difference of two rates, `gained` and `lost` among n pairs, from -1 to 1."""
+    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = Z * ((up + down - (up - down) ** 2) / (n + 2)) ** 0.5
+    return max(-1.0, up - down - half), min(1.0, up - down + half)
+
+
 def holm(chances: Mapping[str, float]) -> dict[str, float]:
     """p values of several questions that are asked together, adjusted so that all are right at once."""
     adjusted, most = {}, 0.0
@@ -126,36 +131,36 @@ def _kappa(one: NDArray[np.str_], other: NDArray[np.str_]) -> float:
         return float(cohen_kappa_score(one, other))
 
 
-def _summary(scores: Scores, resamples: int, seed: int) -> dict[str, dict[str, float]]:
-    """Rows for each task and the mean, all by the bootstrap."""
+def _summary(scores: Scores, resamples: int, seed: int, ends: tuple[float, float]) -> dict[str, dict[str, float]]:
+    """Rows for each task and the mean; `ends`: the least and the most that an item can be."""
     rng = np.random.default_rng(seed)
     values = {task: np.asarray(rows, dtype=np.float64) for task, rows in scores.items()}
-    draws = {
-        task: rows[rng.integers(0, len(rows), (resamples, len(rows)))].mean(axis=1) for task, rows in values.items()
-    }
-    result = {task: _row(rows.mean(), draws[task], len(rows), len(rows) - 1) for task, rows in values.items()}
-    together: Draws = np.mean(list(draws.values()), axis=0)
-    mean = float(np.mean([rows.mean() for rows in values.values()]))
-    result["mean"] = _row(mean, together, sum(map(len, values.values())), _freedom(list(values.values())))
+    means = {task: float(rows.mean()) for task, rows in values.items()}
+    bounds = {task: _interval(rows, ends, resamples, rng) for task, rows in values.items()}
+    mean = float(np.mean(list(means.values())))
+    below = sum((means[task] - low) ** 2 for task, (low, _) in bounds.items()) ** 0.5 / len(values)
+    above = sum((high - means[task]) ** 2 for task, (_, high) in bounds.items()) ** 0.5 / len(values)
+    result = {task: _row(means[task], *bounds[task], len(rows)) for task, rows in values.items()}
+    result["mean"] = _row(mean, mean - below, mean + above, sum(map(len, values.values())))
     return result
 
 
-def _freedom(values: Sequence[Draws]) -> float:
-    """Degrees of freedom of a sum of means (Welch 1947)."""
-    shares = [(rows.var(ddof=1) / len(rows), len(rows)) for rows in values if len(rows) > 1]
-    total = sum(share for share, _ in shares)
-    parts = sum(share * share / (n - 1) for share, n in shares)
-    return float(total * total / parts) if parts else float(sum(n for _, n in shares))
+def _interval(rows: Draws, ends: tuple[float, float], resamples: int, rng: np.random.Generator) -> tuple[float, float]:
+    """The ends of a task's 95% interval."""
+    if set(rows) <= {*ends, 0.0}:
+        return (
+            wilson(float(rows.sum()), len(rows))
+            if ends[0] == 0
+            else changed(int((rows > 0).sum()), int((rows < 0).sum()), len(rows))
+        )
+    if len(set(rows)) == 1:  # nothing is known of how far items differ: one at each end beside them
+        rows = np.append(rows, ends)
+    draws = rows[rng.integers(0, len(rows), (resamples, len(rows)))].mean(axis=1)
+    return _bounds(draws, len(rows) - 1)
 
 
-def _row(value: float, draws: Draws, n: int, freedom: float) -> dict[str, float]:
-    low, high = _bounds(draws, freedom)
-    return {
-        "score": round(100 * float(value), 2),
-        "low": round(100 * low, 2),
-        "high": round(100 * high, 2),
-        "n": n,
-    }
+def _row(value: float, low: float, high: float, n: int) -> dict[str, float]:
+    return {"score": round(100 * value, 2), "low": round(100 * low, 2), "high": round(100 * high, 2), "n": n}
 
 
 def _bounds(draws: Draws, freedom: float) -> tuple[float, float]:

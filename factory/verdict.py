@@ -28,6 +28,7 @@ SENTENCES = {
     "base_below": ("The specialist is worse than its base: on average {by}", "专用模型不如基座模型：平均 {by}"),
     "base_unknown": ("The specialist was not compared with its base", "没有与基座模型作比较"),
     "passed": ("; it passes every gate.", "；门槛全部通过。"),
+    "so_far": ("; it passes every gate measured so far, {gates} not yet.", "；已测的门槛全部通过，还没有测的：{gates}。"),
     "failed": ("; it does not pass every gate ({gates}).", "；有门槛没有通过（{gates}）。"),
     "ungated": (".", "。"),
     "cheap_above": ("It is clearly above {names}.", "明显高于：{names}。"),
@@ -106,12 +107,19 @@ GATES = {
     "not below ": ("Not below: ", "不低于："),
     "leak-free": ("No eval text in the training rows", "训练数据中没有评测内容"),
     "format": ("Answers that are whole", "回答完整"),
+    "forgetting": ("General ability kept", "保住一般能力"),
+    "perplexity": ("Other texts still read", "其他文本仍读得懂"),
+    "latency": ("Answers in time", "回答够快"),
 }
 DETAILS = {  # what evaluate says of a gate, dpo of its reason and factory cost of the machine, in Chinese
     r"(.+), margin (.+)": r"\1，余量 \2",
     r"(\d+) of (\d+) answers are not empty and end by themselves, at least (\d+%) must": r"\2 个回答中有 \1 个不为空且自行结束，至少要 \3",
     r"training rows against eval items": "训练数据与评测题逐条比对",
     r"not scored": "没有评测",
+    r"not measured yet: factory release": "还没有测，发布时测",
+    r"general ability (.+), may fall by (.+)": r"一般能力 \1，最多可降 \2",
+    r"perplexity of texts outside the domain (.+) times the base's, at most (.+)": r"领域之外文本的困惑度为基座的 \1 倍，至多 \2 倍",
+    r"(.+) s an answer \(median of (\d+), one at a time\), at most (.+)": r"每个回答 \1 秒（逐个提问 \2 次的中位数），至多 \3 秒",
     r"(.+), (\d+) cores, (\d+) GB memory, no GPU": r"\1，\2 核，\3 GB 内存，无 GPU",
     r"(.+), (\d+) cores, (\d+) GB memory, (\d+ x )?GPU (.+), (\d+) GB": r"\1，\2 核，\3 GB 内存，\4GPU \5，\6 GB",
     r"(\d+) pairs, fewer than (\d+) \(prefer\.min_pairs = (\d+)\)": r"只有 \1 个偏好对，少于 \2 个（prefer.min_pairs = \3）",
@@ -170,14 +178,14 @@ def against(scores: Row) -> Versus:
 
 
 def side(difference: Row) -> str:
-    """Where a 95% interval lies: `above` zero, `below` it, or `unclear`."""
-    if difference["low"] <= 0 <= difference["high"]:
+    """Where a 95% interval lies: `above` zero, `below` it, or `unclear`; also where chance alone (p; for tasks by Holm) gives as much."""
+    if difference["low"] <= 0 <= difference["high"] or difference.get("p", 0.0) >= 0.05:
         return "unclear"
     return "above" if difference["low"] > 0 else "below"
 
 
 def gates(scores: Row, zh: bool) -> list[Row]:
-    """The gates in the page's language: title, detail, passed."""
+    """The gates in the page's language: title, detail, passed (None: not measured yet)."""
     return [
         {"title": _gate(gate["name"], zh), "detail": in_words(gate["detail"], zh), "passed": gate["passed"]}
         for gate in scores["gates"]
@@ -194,7 +202,7 @@ def tell(scores: Row, dpo: Row, zh: bool) -> Row:
     versus = against(scores)
     cheap = {rival: versus[rival, "mean"] for rival in CHEAP if (rival, "mean") in versus}
     base = versus.get(("base", "mean"))
-    passed = all(gate["passed"] for gate in scores["gates"])
+    passed = all(gate["passed"] is not False for gate in scores["gates"])
     fine = passed and all(row["side"] == "above" for row in cheap.values())
     good = base is not None and base["side"] == "above" and scores["leak_free"]
     return {
@@ -210,9 +218,15 @@ def _verdict(scores: Row, base: Row | None, zh: bool) -> str:
     if not scores["leak_free"]:
         return say("leak", zh)
     first = say(f"base_{base['side']}", zh, by=by(base, zh)) if base else say("base_unknown", zh)
-    failed = [gate["title"] for gate in gates(scores, zh) if not gate["passed"]]
-    if failed:
-        return first + say("failed", zh, gates=("、" if zh else ", ").join(map(_inside, failed)))
+    comma = "、" if zh else ", "
+    found = {
+        passed: [_inside(gate["title"]) for gate in gates(scores, zh) if gate["passed"] is passed]
+        for passed in (False, None)
+    }
+    if found[False]:
+        return first + say("failed", zh, gates=comma.join(found[False]))
+    if found[None]:
+        return first + say("so_far", zh, gates=comma.join(found[None]))
     return first + say("passed" if scores["gates"] else "ungated", zh)
 
 

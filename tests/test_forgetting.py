@@ -12,8 +12,11 @@ from conftest import ROOT
 from tiny import tiny_model
 
 from factory import forgetting as module
+from factory import gates
+from factory.config import Gates
 from factory.files import read_json
 from factory.forgetting import LANGUAGES, forgetting, general_rows, items, told
+from factory.gates import of_forgetting
 
 KINDS = ("reading", "arithmetic", "sense", "instruction")
 
@@ -84,6 +87,41 @@ def test_what_was_forgotten_is_measured_once(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(module, "load_answering", lambda *_: pytest.fail("it was measured before"))
     assert forgetting(run, base, "none", adapter, lambda text: None) == found
+
+
+def test_more_damage_is_refused_where_less_passes(tmp_path: Path) -> None:
+    """Two adapters, the second of twice the weights; the limit lies between what they did to other texts."""
+    folder = tiny_model(tmp_path / "base", initializer_range=0.3)
+    base: dict[str, Any] = {"name": str(folder), "path": str(folder), "stop": []}
+    ratios, measured = [], []
+    for spread in (0.2, 0.4):
+        adapter = adapter_over(folder, tmp_path / str(spread), spread)
+        found = forgetting(tmp_path / "runs/toy" / str(spread), base, "none", adapter, lambda text: None)
+        measured.append(found)
+        ratios.append(
+            max(found["perplexity"]["specialist"][name] / found["perplexity"]["base"][name] for name in LANGUAGES)
+        )
+    assert 1 < ratios[0] < ratios[1], ratios
+    limits = Gates(forgets=100, perplexity=sum(ratios) / 2)
+    assert [[gate["passed"] for gate in of_forgetting(found, limits)] for found in measured] == [
+        [True, True],
+        [True, False],
+    ]
+    lost = measured[1]["difference"]["mean"]["difference"]
+    least = Gates(forgets=max(0.0, -lost - 0.1), perplexity=1e9)
+    assert [gate["passed"] for gate in of_forgetting(measured[1], least)] == [lost >= 0, True]
+
+
+def test_gates_not_measured_yet_are_named(tmp_path: Path) -> None:
+    adapter = adapter_over(tiny_model(tmp_path / "base"), tmp_path / "adapter", 0.0)
+    limits = Gates(seconds=2.0)
+    assert [(gate["name"], gate["passed"]) for gate in gates.kept(tmp_path, adapter, limits)] == [
+        ("forgetting", None), ("perplexity", None), ("latency", None),
+    ]  # fmt: skip
+    made = [{"name": "forgetting", "passed": True, "detail": "kept"}]
+    gates.keep(tmp_path, adapter, limits, made)
+    assert gates.kept(tmp_path, adapter, limits) == made
+    assert gates.kept(tmp_path, adapter, Gates(seconds=1.0))[0]["passed"] is None, "other limits"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

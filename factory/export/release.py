@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import factory
+from factory import gates
+from factory.build import Order as Wanted
+from factory.build import plan_run
 from factory.console import scores_of
 from factory.errors import FactoryError
 from factory.export.notices import licence_text
 from factory.files import read_text, templates, write_json, write_text
 from factory.forgetting import forgetting, told
+from factory.gates import Gate
 from factory.generate import Question, answer
 from factory.models import find_base, load_answering
 from factory.records import Document, EvalItem, read_records
-from factory.stage import manifest, stale_input
+from factory.stage import manifest
 from factory.weights.job import Job
 from factory.weights.merge import write_adapter
 
 ASKED = 8  # eval items that are asked one by one for the time of an answer
-Gate = dict[str, Any]
 
 
 def write_release(job: Job, out: Path) -> dict[str, Any]:
@@ -31,43 +34,52 @@ def write_release(job: Job, out: Path) -> dict[str, Any]:
     scores = scores_of(job.run_dir)
     if job.adapter is None or job.model != scores["best"]:
         raise FactoryError(f"Only the model that evaluation chose is released: {scores['best']}.", "Leave --model out.")
-    if stale := stale_input(job.run_dir, "evaluate"):
-        raise FactoryError(
-            f"{job.domain.config.name} is not released: its scores are of an earlier '{stale}' than the one that is there now.",
-            f"Bring it up to date: factory build {job.domain.config.name}",
-        )
+    _require_up_to_date(job)
     found = forgetting(job.run_dir, job.base, job.domain.config.sft.quantization, job.adapter, job.say)
-    gates = [*scores["gates"], *_more_gates(job, found)]
-    require(job, gates)
+    limits = job.domain.config.evaluate.gates
+    more = [*gates.of_forgetting(found, limits), *_latency(job)]
+    gates.keep(job.run_dir, job.adapter, limits, more)
+    every = [*scores["gates"], *more]
+    require(job, every)
     made = write_adapter(job, out)
     write_text(out / "chat_template.jinja", job.template)
     write_text(out / "LICENSE.txt", licence_text(job))
-    write_json(out / "eval.json", {"scores": scores, "forgetting": found, "gates": gates})
-    write_text(out / "README.md", card(job, scores, found, gates))
-    return {**made, "gates": gates}
+    write_json(out / "eval.json", {"scores": scores, "forgetting": found, "gates": every})
+    write_text(out / "README.md", card(job, scores, found, every))
+    return {**made, "gates": every}
 
 
-def require(job: Job, gates: list[Gate]) -> None:
+def _require_up_to_date(job: Job) -> None:
+    """FactoryError where what was scored is not what lies there now: another adapter, eval set, scorer or limit."""
+    name, run = job.domain.config.name, job.order.run
+    for decision in plan_run(Wanted(name, run, until="evaluate")):
+        if decision.action != "skip":
+            raise FactoryError(
+                f"{name} is not released: its scores are not of what is there now ({decision.stage.name}: {decision.reason}).",
+                f"Bring it up to date: factory build {name}" + (f" --run {run}" if run != "default" else ""),
+            )
+
+
+def require(job: Job, every: list[Gate]) -> None:
     """FactoryError that names each gate that is not passed, with its figures."""
-    failed = [f"{gate['name']} ({gate['detail']})" for gate in gates if not gate["passed"]]
-    for gate in gates:
+    failed = [f"{gate['name']} ({gate['detail']})" for gate in every if not gate["passed"]]
+    for gate in every:
         job.say(f"    {'passed' if gate['passed'] else 'FAILED'}  {gate['name']}: {gate['detail']}")
     if failed:
         raise FactoryError(
-            f"{job.domain.config.name} is not released: {len(failed)} of {len(gates)} gates are not passed: {'; '.join(failed)}.",
+            f"{job.domain.config.name} is not released: {len(failed)} of {len(every)} gates are not passed: {'; '.join(failed)}.",
             f"docs/guide/gates.md says what helps for each. Then: factory build {job.domain.config.name}",
         )
 
 
-def _more_gates(job: Job, found: dict[str, Any]) -> list[Gate]:
-    limits, row = job.domain.config.evaluate.gates, found["difference"]["mean"]
-    detail = f"general ability {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}], may fall by {limits.forgets:g}"
-    gates = [{"name": "forgetting", "passed": row["difference"] >= -limits.forgets, "detail": detail}]
-    if limits.seconds:
-        took = seconds_an_answer(job)
-        detail = f"{took:.1f} s an answer (median of {ASKED}, one at a time), at most {limits.seconds:g}"
-        gates.append({"name": "latency", "passed": took <= limits.seconds, "detail": detail})
-    return gates
+def _latency(job: Job) -> list[Gate]:
+    """The gate on the time of an answer, where the domain sets one."""
+    limit = job.domain.config.evaluate.gates.seconds
+    if not limit:
+        return []
+    took = seconds_an_answer(job)
+    detail = f"{took:.1f} s an answer (median of {ASKED}, one at a time), at most {limit:g}"
+    return [{"name": "latency", "passed": took <= limit, "detail": detail}]
 
 
 def seconds_an_answer(job: Job) -> float:
@@ -85,7 +97,7 @@ def seconds_an_answer(job: Job) -> float:
     return statistics.median(times)
 
 
-def card(job: Job, scores: dict[str, Any], found: dict[str, Any], gates: list[Gate]) -> str:
+def card(job: Job, scores: dict[str, Any], found: dict[str, Any], every: list[Gate]) -> str:
     """The model card: front matter as the Hugging Face hub reads it, then the page, in the domain's language."""
     from jinja2 import Environment, StrictUndefined
 
@@ -104,7 +116,7 @@ def card(job: Job, scores: dict[str, Any], found: dict[str, Any], gates: list[Ga
         scores=scores,
         models=[name for name in ("base", "sft", "dpo", "ngram", "majority") if name in scores["models"]],
         tasks=[*scores["tasks"], "mean"],
-        gates=gates,
+        gates=every,
         forgotten=told(found),
         sources=_sources(job),
         curated=made["curate"]["summary"],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import budgets, costs, references, seeds
+from factory import gates as release_gates
 from factory.beside import beside
 from factory.domain import FREE
 from factory.failures import KINDS, LABELS, confusion, grouped
@@ -33,6 +34,8 @@ def run(context: Context) -> Row:
     """Write report.html and report.json from what the earlier stages left."""
     zh = context.config.language == "zh"
     scores = _titled(read_json(context.input("evaluate") / "scores.json"), zh)
+    adapter = context.input(scores["best"]) / "adapter"
+    scores["gates"] += release_gates.kept(context.run_dir, adapter, context.config.evaluate.gates)
     told = tell(scores, context.summary("dpo"), zh)
     page = context.out / "report.html"
     write_text(page, render(gather(context, scores, told)))
@@ -214,6 +217,7 @@ def _watches(context: Context) -> dict[str, str]:
         costs.marks(context.run_dir, context.domain.folder)
         | references.marks(context.run_dir)
         | seeds.marks(context.run_dir)
+        | release_gates.marks(context.run_dir)
     )
     return (
         budgets.marks(context.run_dir)
@@ -228,7 +232,7 @@ STAGE = Stage(
     "report",
     run,
     ("curate", "sft", "prefer", "dpo", "evaluate"),
-    settings=("title", "language", "description", "cost.price_per_hour"),
+    settings=("title", "language", "description", "cost.price_per_hour", "evaluate.gates"),
     watches=_watches,
-    version=2,
+    version=3,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,31 @@ from factory.files import digest_tree, read_json, sha256, weights_mark, write_js
 from .toy import DOMAIN, factory, make_base, make_toy
 
 RUN = Path("runs/toy/default")
-GATES = '[evaluate.gates]\nabove = ["base"]\nnot_below = ["majority"]\nmargin = 20.0\nforgets = 100.0\nformat = 0.5\n'
+GATES = '[evaluate.gates]\nabove = ["base"]\nnot_below = ["majority"]\nmargin = 50.0\nforgets = 100.0\nperplexity = 1e9\nformat = 0.5\n'
 LEARNED = DOMAIN.replace("word, kind)", "word, 'fruit')").replace('f"{word} {word}")', '"yes yes")')
-SHUFFLED = DOMAIN.replace("word, kind)", "word, 'tool')").replace('f"{word} {word}")', '"no no")')
+SHUFFLED = (
+    DOMAIN.replace("for passage in passages:", "for passage, other in zip(passages, shuffled(passages)):")
+    .replace("kind, word = passage.text.split()", "word, (kind, wrong) = passage.text.split()[1], other.text.split()")
+    .replace('f"{word} {word}")', 'f"{wrong} {wrong}")')
+    + """
+
+def shuffled(passages):
+    return [passages[place] for place in random.Random(1).sample(range(len(passages)), len(passages))]
+"""
+)
 
 
 def make(cwd: Path, code: str = LEARNED, gates: str = GATES) -> None:
-    """A toy that a tiny random model can learn: whatever is asked, it is a fruit, and yes."""
+    """A toy that a tiny random model can learn: whatever is asked, it is a fruit, and yes. Of other code the items are what they were."""
     folder = make_toy(cwd, make_base(cwd.parent / "base"))
-    (folder / "domain.py").write_text(code, encoding="utf-8")
-    items = folder / "evals" / "toy.jsonl"
-    rows = [json.loads(line) for line in items.read_text(encoding="utf-8").splitlines()]
-    right = {"kind": "fruit", "twice": "yes yes"}
-    items.write_text(
-        "".join(json.dumps(row | {"reference": right[row["task"]]}) + "\n" for row in rows), encoding="utf-8"
-    )
+    (folder / "domain.py").write_text("import random\n" + code, encoding="utf-8")
+    if code == LEARNED:
+        items = folder / "evals" / "toy.jsonl"
+        rows = [json.loads(line) for line in items.read_text(encoding="utf-8").splitlines()]
+        right = {"kind": "fruit", "twice": "yes yes"}
+        items.write_text(
+            "".join(json.dumps(row | {"reference": right[row["task"]]}) + "\n" for row in rows), encoding="utf-8"
+        )
     toml = folder / "domain.toml"
     toml.write_text(toml.read_text(encoding="utf-8") + gates + '[app]\ntitle = "Toy | 玩具"\n', encoding="utf-8")
     factory(cwd, "build", "toy")
@@ -66,6 +77,7 @@ def test_a_release_tells_everything(built: Path) -> None:
         "leak-free",
         "format",
         "forgetting",
+        "perplexity",
     }
     assert all(gate["passed"] for gate in note["gates"]) and "passed  forgetting: general ability" in said
     assert {name: row["sha256"] for name, row in note["files"].items()} == {
@@ -85,9 +97,10 @@ def test_a_release_tells_everything(built: Path) -> None:
     assert "exists" in factory(built, "release", "toy", code=1), "nothing is replaced without being asked"
 
 
-def test_a_specialist_of_wrong_answers_is_refused(tmp_path: Path) -> None:
-    make(tmp_path / "work", SHUFFLED)
-    refused(tmp_path / "work", "above base")
+def test_a_specialist_of_shuffled_answers_is_refused(tmp_path: Path) -> None:
+    """The rows of each task with each other's answers: what is left to learn is how often which answer comes."""
+    make(tmp_path / "work", SHUFFLED, GATES.replace('above = ["base"]', 'above = ["base", "majority"]'))
+    refused(tmp_path / "work", "above majority")
 
 
 def test_a_specialist_that_saw_the_eval_items_is_refused(work: Path) -> None:
@@ -108,14 +121,14 @@ def test_a_specialist_that_saw_the_eval_items_is_refused(work: Path) -> None:
     refused(work, "leak-free (training rows against eval items)")
 
 
-def test_a_specialist_that_forgot_is_refused(work: Path) -> None:
-    factory(work, "release", "toy", "-o", "first")
-    factory(work, "build", "toy", "--set", "evaluate.gates.forgets=10")
-    path = work / RUN / "forgetting.json"
-    found = read_json(path)
-    found["difference"]["mean"] |= {"difference": -12.5, "low": -20.0, "high": -5.0}  # as measured of one twice as bad
-    write_json(path, found)
-    refused(work, "forgetting (general ability -12.5 [-20.0, -5.0], may fall by 10)")
+def test_a_specialist_that_forgot_is_refused_and_the_report_says_so(work: Path) -> None:
+    factory(work, "build", "toy", "--set", "evaluate.gates.perplexity=1")
+    page = work / RUN / "report" / "report.html"
+    assert "not measured yet" in page.read_text(encoding="utf-8")
+    refused(work, "perplexity (perplexity of texts outside the domain 1.")
+    factory(work, "report", "toy")
+    report = page.read_text(encoding="utf-8")
+    assert "not measured yet" not in report and "it does not pass every gate (other texts still read)" in report
 
 
 def test_a_slow_specialist_is_refused(work: Path) -> None:
@@ -148,6 +161,34 @@ def test_other_models_on_the_same_items(work: Path, built: Path) -> None:
     assert "published.csv:2: score '150'" in factory(work, "eval", "toy", "--model", str(published), code=1)
 
 
-def test_an_adapter_that_was_not_scored_is_refused(work: Path) -> None:
-    factory(work, "build", "toy", "--until", "sft", "--set", "sft.epochs=1")
-    refused(work, "its scores are of an earlier 'sft'")
+def append(path: Path, text: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def flip(path: Path) -> None:
+    """Another last bit: a whole file of another weight."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda work: flip(work / RUN / "sft/adapter/adapter_model.safetensors"), "sft: adapter/adapter_model"),
+        (lambda work: append(work / RUN / "evaluate/scores.json", " "), "evaluate: scores.json is missing or was changed"),
+        (lambda work: append(work / "domains/toy/domain.py", "# another scorer\n"), "ingest: changed"),
+        (lambda work: append(work / "domains/toy/evals/toy.jsonl", "\n"), "ingest: changed"),
+        (lambda work: edit(work / "domains/toy/domain.toml", "margin = 50.0", "margin = 21.0"), "evaluate: changed"),
+        (lambda work: factory(work, "build", "toy", "--until", "sft", "--set", "sft.epochs=1"), "prefer: changed"),
+    ],
+    ids=["adapter", "scores", "scorer", "eval set", "gates", "another training"],
+)  # fmt: skip
+def test_scores_of_something_else_are_no_ground(work: Path, change: Callable[[Path], object], why: str) -> None:
+    change(work)
+    refused(work, f"its scores are not of what is there now ({why}")
