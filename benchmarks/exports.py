@@ -1,6 +1,7 @@
 """What each export of a finished run costs: score beside the trained model's, same answers, size, memory, speed.
 
     python benchmarks/exports.py cooking            # a run of ./runs; makes the exports that are not there yet, then collects
+    python benchmarks/exports.py legal --run lawbench  # of benchmarks/legal.py, some 15 minutes each; fewer items: [export] parity_items
     python benchmarks/exports.py cooking --collect  # only collects what `factory export` left in runs/DOMAIN/RUN/export
 
 The rows of that domain and base in benchmarks/results/exports.json are replaced; exports.md is made from it.
@@ -82,12 +83,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         own = [one for one in rows if (one["base"], one["domain"]) == (base, domain)]
         tasks = list(own[0]["tasks"])
         lines += [
-            f"**{base}, {domain}**: {own[0]['items']} items, the trained model scores {own[0]['trained']:.1f}.",
+            f"**{base}, {domain}**",
             "",
-            "| export | score | same answers | file | peak memory | first token | tokens/s | limits |",
-            "| --- " * 8 + "|",
+            "| export | items | trained model | export | same answers | file | peak memory | first token | tokens/s | limits |",
+            "| --- " * 10 + "|",
             *(
-                f"| {one['kind']} | {one['score']:.1f} | {one['identical']:.1f}% | {one['mb']} MB | {one['peak_mb']:.0f} MB | "
+                f"| {one['kind']} | {one['items']} | {one['trained']:.1f} | {one['score']:.1f} | {one['identical']:.1f}% | {one['mb']} MB | {one['peak_mb']:.0f} MB | "
                 f"{one['first_ms']:.0f} ms | {one['tps']:.0f} | {'kept' if one['passed'] else 'NOT KEPT'} |"
                 for one in own
             ),
