@@ -28,7 +28,7 @@ SENTENCES = {
     "base_below": ("The specialist is worse than its base: on average {by}", "专用模型不如基座模型：平均 {by}"),
     "base_unknown": ("The specialist was not compared with its base", "没有与基座模型作比较"),
     "passed": ("; it passes every gate.", "；门槛全部通过。"),
-    "so_far": ("; it passes every gate measured so far, {gates} not yet.", "；已测的门槛全部通过，还没有测的：{gates}。"),
+    "so_far": ("; it passes every gate measured so far (not yet measured: {gates}).", "；已测的门槛全部通过（还没有测：{gates}）。"),
     "failed": ("; it does not pass every gate ({gates}).", "；有门槛没有通过（{gates}）。"),
     "ungated": (".", "。"),
     "cheap_above": ("It is clearly above {names}.", "明显高于：{names}。"),
