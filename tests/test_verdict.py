@@ -83,6 +83,23 @@ def test_gates_are_told_in_the_page_s_language() -> None:
     assert tell(scores, {}, zh=True)["verdict"].endswith("；有门槛没有通过（不低于第 1 轮）。")
 
 
+def test_gates_that_are_not_measured_yet_are_said() -> None:
+    scores = make_scores()
+    scores["gates"].append({"name": "forgetting", "passed": None, "detail": "not measured yet: factory release"})
+    told = tell(scores, {}, zh=False)
+    assert (
+        told["verdict"].endswith("; it passes every gate measured so far (not yet measured: general ability kept).")
+        and told["passed"]
+    )
+    assert tell(scores, {}, zh=True)["verdict"].endswith("；已测的门槛全部通过（还没有测：保住一般能力）。")
+    assert gates(scores, True)[-1] == {"title": "保住一般能力", "detail": "还没有测，发布时测", "passed": None}
+
+
+def test_an_interval_clear_of_zero_is_not_enough_where_chance_gives_as_much() -> None:
+    row = {"difference": -25.0, "low": -42.5, "high": -2.5}
+    assert side(row | {"p": 0.14}) == "unclear" and side(row | {"p": 0.04}) == side(row) == "below"
+
+
 def test_what_others_said_is_put_into_chinese() -> None:
     assert (
         in_words("not scored, margin 5", True) == "没有评测，余量 5" and in_words("not scored", False) == "not scored"
