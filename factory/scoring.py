@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from factory.addresses import is_address
 from factory.answers import FILE, Answers, answers_of_weights, weights_digest
 from factory.build import open_run, run_domain
 from factory.domain import Domain
@@ -105,7 +106,7 @@ class Model:
 
 def find_model(folder: Path, plugin: Domain, model: str) -> Model:
     """The model of a name, a path or an address (see KINDS); FactoryError for what is none."""
-    if model.startswith(("http://", "https://")):
+    if is_address(model):
         return _address(folder.parent, model)
     note = Path(model).expanduser() / "export.json"
     if model.endswith(".gguf") or (note.exists() and read_json(note).get("file", "").endswith(".gguf")):

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from factory.addresses import KEY, check_address, is_address
 from factory.config import Synthesize
 from factory.errors import FactoryError
 from factory.files import digest, read_json, sha256, write_json
@@ -29,7 +30,6 @@ from factory.progress import Progress
 from factory.records import Message
 from factory.text import cjk_share
 
-KEY = "FACTORY_TEACHER_KEY"
 SPENT = "teacher.json"  # in a run's folder: the tokens that the teachers of its stages used, all builds together
 A = TypeVar("A", bound=BaseModel)
 
@@ -288,6 +288,7 @@ def open_teacher(
 
     Without `model` the address is asked for the first that it has; its name is remembered for a replay with no network.
     """
+    check_address(where)
     limits = limits or Limits()
     if where.endswith(".gguf"):
         path = Path(where).expanduser()
@@ -303,7 +304,7 @@ def open_teacher(
 
             yield Teacher("", model or f"{path.name}-{sha256(path)[:12]}", limits, start=start, spent=spent)
         return
-    if not where.startswith(("http://", "https://")):
+    if not is_address(where):
         raise FactoryError(
             f"'{where}' is no teacher.", "Give an address that ends in /v1 (http://127.0.0.1:8080/v1) or a .gguf file."
         )
