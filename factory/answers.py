@@ -18,6 +18,8 @@ from factory.generate import Answer, Question
 from factory.hardware import inspect_machine
 
 FILE = "answers.sqlite"
+DECIDING = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
+NOTES = ("factory.json", "export.json")  # this program's own, on what it made
 
 
 class Answers:
@@ -66,8 +68,8 @@ def answers_of_weights(
 
 
 def weights_digest(base: Path, adapter: Path | None) -> str:
-    """The digest of a model: of the base's weights, tokenizer and template by name, size and time, and of the adapter's by content."""
-    files = sorted(path for pattern in ("*.safetensors", "tokenizer*.json", "*.jinja") for path in base.glob(pattern))
+    """The digest of a model: of every file of the base that decides its answers by name, size and time, of the adapter by content."""
+    files = sorted(path for pattern in DECIDING for path in base.glob(pattern) if path.name not in NOTES)
     marks = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
     if adapter is not None:
         marks.append(sha256(adapter / "adapter_model.safetensors"))
