@@ -39,11 +39,11 @@ class Answers:
             return {place: Answer(row[0], bool(row[1])) for place, row in rows if row}
 
     def keep(self, answered: Iterable[tuple[Question, Answer]]) -> None:
-        """Add answers, all or none of them."""
+        """Add answers, all or none of them; a bare one is none, and is asked for again."""
         with closing(self._open()) as file, file:
             file.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-                [(self._key(question), found.text, found.truncated) for question, found in answered],
+                [(self._key(asked), found.text, found.truncated) for asked, found in answered if not found.bare],
             )
 
     def _key(self, question: Question) -> str:
