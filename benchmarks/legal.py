@@ -1,4 +1,4 @@
-"""LawBench with one small specialist for all eight tasks, beside 51 models' published scores on the very same items.
+"""LawBench with one small specialist for all eight tasks, beside 51 models' published scores on the very same items (but for 2-2: see its n).
 
     python benchmarks/legal.py --data ../shared/data      # about two hours on 2 cores; a broken-off build goes on
     python benchmarks/legal.py --table                    # the table alone, of a finished run
@@ -107,14 +107,17 @@ def figures(csv_file: Path) -> dict[str, Any]:
     domain = load_domain("legal", SETTINGS)
     alias = {name: task.name for task in domain.active() for name in task.aliases}
     published: dict[str, dict[str, float]] = defaultdict(dict)
+    counts: dict[str, set[int]] = defaultdict(set)
     with open(csv_file, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             published[row["model"]][alias[row["task"]]] = float(row["score"])
+            counts[alias[row["task"]]].add(int(row["n"]))
     sft = stages["sft"]
     return {
         "scores": scores,
         "aliases": {task.name: task.aliases[0] for task in domain.active()},
         "published": published,
+        "published_n": {task: sorted(found) for task, found in counts.items()},
         "nested": {model: _nested(domain, model) for model in ("base", scores["best"])},
         "base": sft["summary"]["base"],
         "rows": stages["curate"]["summary"]["train"],
@@ -147,6 +150,17 @@ def _nested(domain: Any, model: str) -> float:
         row for row in read_records(RUN / f"evaluate/predictions/{model}.jsonl", Prediction) if row.task == "charge"
     ]
     return round(100 * sum(score(row.prediction, row.references) for row in rows) / len(rows), 2)
+
+
+def other_counts(result: dict[str, Any]) -> str:
+    """The tasks whose published scores are of another number of items than ours; empty: none."""
+    own = {task: result["scores"]["models"]["base"][task]["n"] for task in result["aliases"]}
+    differ = [
+        f"{result['aliases'][task]} {'/'.join(map(str, found))} (here {own[task]})"
+        for task, found in sorted(result["published_n"].items(), key=lambda one: result["aliases"][one[0]])
+        if found != [own[task]]
+    ]
+    return f"Published on another number of items: {', '.join(differ)}. " if differ else ""
 
 
 def table(result: dict[str, Any]) -> str:
@@ -191,7 +205,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['base']}, {result['rows']} training rows, SFT {minutes['sft']:.0f} and all stages {sum(minutes.values()):.0f} minutes on "
         f"{result['machine']['processor']} ({result['machine']['cpus']} cores, no GPU); handed on: {best}. Above GPT-4, the n-gram model and "
         f"`classic` on {len(won)} of 6 ({', '.join(won) or 'none'}). 3-3 as LawBench counts nested names: base {result['nested']['base']:.1f}, "
-        f"{best} {result['nested'][best]:.1f}. 3-1 by the look-up in its prompt alone, without a model: {result['looked_up']:.1f}. {versions}.",
+        f"{best} {result['nested'][best]:.1f}. 3-1 by the look-up in its prompt alone, without a model: {result['looked_up']:.1f}. {other_counts(result)}{versions}.",
         "",
     ]
     return "\n".join(lines)

@@ -18,6 +18,8 @@ from factory.generate import Answer, Question
 from factory.hardware import inspect_machine
 
 FILE = "answers.sqlite"
+DECIDING = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
+NOTES = ("factory.json", "export.json")  # this program's own, on what it made
 
 
 class Answers:
@@ -37,11 +39,11 @@ class Answers:
             return {place: Answer(row[0], bool(row[1])) for place, row in rows if row}
 
     def keep(self, answered: Iterable[tuple[Question, Answer]]) -> None:
-        """Add answers, all or none of them."""
+        """Add answers, all or none of them; a bare one is none, and is asked for again."""
         with closing(self._open()) as file, file:
             file.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
-                [(self._key(question), found.text, found.truncated) for question, found in answered],
+                [(self._key(asked), found.text, found.truncated) for asked, found in answered if not found.bare],
             )
 
     def _key(self, question: Question) -> str:
@@ -66,8 +68,8 @@ def answers_of_weights(
 
 
 def weights_digest(base: Path, adapter: Path | None) -> str:
-    """The digest of a model: of the base's weights, tokenizer and template by name, size and time, and of the adapter's by content."""
-    files = sorted(path for pattern in ("*.safetensors", "tokenizer*.json", "*.jinja") for path in base.glob(pattern))
+    """The digest of a model: of every file of the base that decides its answers by name, size and time, of the adapter by content."""
+    files = sorted(path for pattern in DECIDING for path in base.glob(pattern) if path.name not in NOTES)
     marks = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
     if adapter is not None:
         marks.append(sha256(adapter / "adapter_model.safetensors"))

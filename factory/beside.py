@@ -41,9 +41,15 @@ class Known:
         """What the specialist's answers took; hosted prices are told for the same tokens."""
         return self.measured.get(self.scores["best"])
 
+    @property
+    def here(self) -> dict[str, int]:
+        """How many items the run has, by task and "mean"."""
+        return {task: cell["n"] for task, cell in self.scores["models"]["base"].items()}
+
     def ranked(self) -> list[Reference]:
-        """The references that have a mean, the best first."""
-        return sorted((one for one in self.fresh if "mean" in one.cells), key=lambda one: -one.cells["mean"]["score"])
+        """The references that have a mean on the run's items, the best first."""
+        found = (one for one in self.fresh if "mean" in one.cells and not references.apart(one, self.here))
+        return sorted(found, key=lambda one: -one.cells["mean"]["score"])
 
 
 def beside(context: Context, scores: Row) -> Row:
@@ -63,7 +69,7 @@ def beside(context: Context, scores: Row) -> Row:
     dense = density(ladder, scores["models"]["best"]["mean"]["score"], known.parameters)
     told = _told(dense, ladder, known)
     return {
-        "references": [_row(one) | {"versus": versus[one.name]} for one in fresh],
+        "references": [_row(one, known.here) | {"versus": versus[one.name]} for one in fresh], "here": known.here,
         "drawn": [one.name for one in known.ranked()[:DRAWN]],
         "sizes": _sizes(known, dense), "density_told": told, "costs": _costs(known), "spent": _spent(known),
         "facts": [
@@ -73,8 +79,9 @@ def beside(context: Context, scores: Row) -> Row:
     }  # fmt: skip
 
 
-def _row(one: Reference) -> Row:
-    row = {key: getattr(one, key) for key in ("name", "kind", "cells", "tuned")}
+def _row(one: Reference, here: Mapping[str, int]) -> Row:
+    row = {key: getattr(one, key) for key in ("name", "kind", "cells", "tuned", "unanswered")}
+    row |= {"differing": references.differing(one, here), "apart": references.apart(one, here)}
     return row | {"when": one.when[:10], "size": size(one.parameters) if one.parameters else ""}
 
 

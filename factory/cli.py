@@ -207,6 +207,12 @@ def evaluate(
     forget: Annotated[
         list[str] | None, typer.Option(help="Take this reference out, by its name; may be repeated.")
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="With --model: answer anew what is known, as for another model behind an address."
+        ),
+    ] = False,
 ) -> None:
     """Answer the frozen eval set with base, SFT and DPO, and print the scoreboard.
 
@@ -225,6 +231,8 @@ def evaluate(
     from factory import references
     from factory.build import Order, build_run, open_run, refresh_report
 
+    if again and not model:
+        raise FactoryError("--again is for --model.", f"Example: factory eval {domain} --model ADDRESS --again")
     folder = (
         open_run(domain, run)
         if forget and not model
@@ -235,7 +243,7 @@ def evaluate(
     for name in model or []:
         from factory.scoring import score_model
 
-        for other in references.keep(folder, score_model(domain, run, name, say)):
+        for other in references.keep(folder, score_model(domain, run, name, say, again)):
             say(f"    {other}: another model had this name before; it is replaced")
     refresh_report(domain, run, say)
     _show_scores(domain, folder)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factory.addresses import check_address
 from factory.errors import FactoryError, suggest
 from factory.files import read_text
 
@@ -329,6 +330,8 @@ def _value(hint: Any, value: Any, where: str, key: str) -> Any:
         raise FactoryError(f"{where}: '{key}' must be {plain.__name__}, not {value!r}.", "See docs/config.md.")
     if typing.get_args(hint) == (str,) and not all(isinstance(entry, str) for entry in value):
         raise FactoryError(f"{where}: '{key}' must be a list of texts.", "See docs/config.md.")
+    if key == "synthesize.teacher":
+        check_address(value)
     if key == "sft.task_epochs":
         for task, passes in value.items():
             _value(float, passes, where, f"sft.task_epochs.{task}")

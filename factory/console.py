@@ -50,7 +50,8 @@ def print_scores(folder: Path, references: Sequence[Reference] = (), stale: Sequ
         text = [_cell(result["models"][name].get(task)) for name in names]
         table.add_row(task, str(result["models"]["base"][task]["n"]), *text, style="bold" if task == "mean" else "")
     console.print(table)
-    print_references([*result["tasks"], "mean"], references, stale)
+    here = {task: cell["n"] for task, cell in result["models"]["base"].items()}
+    print_references([*result["tasks"], "mean"], references, stale, here)
     base: dict[str, Any] = next(
         (row for row in result["differences"] if (row["worse"], row["task"]) == ("base", "mean")), {}
     )
@@ -77,21 +78,43 @@ def print_scores(folder: Path, references: Sequence[Reference] = (), stale: Sequ
         console.print(f"  {mark}  {gate['name']}: {gate['detail']}", highlight=False)
 
 
-def print_references(tasks: list[str], references: Sequence[Reference], stale: Sequence[Reference]) -> None:
-    """Other models on the same items, a row each; the stale ones are named, with what scores them again."""
-    if references:
-        table = Table(title="\nReferences, on the same items", title_justify="left")
-        table.add_column("model", overflow="fold", min_width=16)
-        for head in ("size", *tasks):
-            table.add_column(head, justify="right")
-        for one in references:
-            size = f"{one.parameters / 1e6:,.0f}M" if one.parameters else "-"
-            scores = [f"{one.cells[task]['score']:.1f}" if task in one.cells else "-" for task in tasks[:-1]]
-            table.add_row(escape(one.name), size, *scores, _cell(one.cells.get(tasks[-1])))
-        console.print(table)
+def print_references(
+    tasks: list[str], references: Sequence[Reference], stale: Sequence[Reference], here: Mapping[str, int]
+) -> None:
+    """Other models on the run's items (`here`: how many, by task), a row each; then published scores on other items; then the
+    stale ones, with what scores them again."""
+    from factory.references import apart
+
+    for title, wanted in (("References, on the same items", False), ("Published, on other items: no comparison", True)):
+        if rows := [one for one in references if apart(one, here) == wanted]:
+            _print_references(title, tasks, rows, here)
     for one in stale:
         console.print(f"  [yellow]stale[/]   {escape(one.name)} was scored on other items or by other code: "
                       f"factory eval --model {escape(one.model)} scores it again, --forget takes it out", highlight=False)  # fmt: skip
+
+
+def _print_references(title: str, tasks: list[str], rows: Sequence[Reference], here: Mapping[str, int]) -> None:
+    table = Table(title=f"\n{title}", title_justify="left")
+    table.add_column("model", overflow="fold", min_width=16)
+    for head in ("size", *tasks):
+        table.add_column(head, justify="right")
+    for one in rows:
+        size = f"{one.parameters / 1e6:,.0f}M" if one.parameters else "-"
+        bare = f"\n[dim]{one.unanswered} unanswered[/]" if one.unanswered else ""
+        scores = [_score(one, task, here) for task in tasks[:-1]]
+        table.add_row(escape(one.name) + bare, size, *scores, _cell(one.cells.get(tasks[-1])))
+    console.print(table)
+
+
+def _score(one: Reference, task: str, here: Mapping[str, int]) -> str:
+    """A reference's score of a task, and how many items it had where that is not the run's number."""
+    from factory.references import differing
+
+    if task not in one.cells:
+        return "-"
+    differ, n = differing(one, here), one.cells[task]["n"]
+    counts = f"n {n}, here {here.get(task, 0)}" if differ.get(task) else f"{n}/{here.get(task, 0)}"
+    return f"{one.cells[task]['score']:.1f}" + (f"\n[dim]{counts}[/]" if task in differ else "")
 
 
 def _cell(cell: dict[str, float] | None) -> str:

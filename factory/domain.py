@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from factory.config import Config, load_config
 from factory.errors import FactoryError, suggest
 from factory.files import read_json
-from factory.records import Document, EvalItem, Example, Message, Passage, read_rows
+from factory.records import Document, EvalItem, Example, Message, Passage, Prediction, read_rows
 from factory.scorers import Judge, Scorer, find
 
 GROUP = "factory.domains"
@@ -159,6 +159,11 @@ class Domain:
         if "question" in inspect.signature(found).parameters:
             return found
         return lambda prediction, references, question: found(prediction, references)
+
+    def judged(self, item: EvalItem, text: str, truncated: bool = False) -> Prediction:
+        """An answer to an eval item, with its score."""
+        score = round(self.scorer(item.scorer)(text, item.references, item.question), 6)
+        return Prediction(item.id, item.task, item.question, item.references, text, score, truncated)
 
     def frozen_items(self) -> Iterator[EvalItem]:
         """The rows of evals/*.jsonl: `id`, `task`, `input`, `reference` (a text or a list), optional `scorer`, `draft`.

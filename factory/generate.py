@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from factory.domain import Task
@@ -32,11 +32,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The text of an answer; `truncated` when the token limit ended it; the tokens written, the one that ended it included."""
+    """The text of an answer; `truncated` when the token limit ended it; the tokens written, the one that ended it included.
+
+    `bare`: what came back had not the form that was asked for, so that there is no answer and the text is empty.
+    """
 
     text: str
     truncated: bool = False
     tokens: tuple[int, ...] = ()
+    bare: bool = field(default=False, kw_only=True)
 
 
 def stop_ids(tokenizer: Any, stop: Sequence[str]) -> list[int]:

@@ -6,6 +6,7 @@ to a label. Only likelihoods of texts are known there, so `label_tree` says whic
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections import defaultdict
@@ -63,7 +64,7 @@ def export_tasks(domain: str, run: str, out: Path, force: bool = False) -> list[
     tasks = [_exported(plugin.task(name), rows, tokenizer, base["stop"]) for name, rows in by_task.items()]
     facts = {
         "domain": domain, "title": plugin.config.title, "run": run, "version": manifest(folder, "ingest")["summary"].get("eval_version", 1),
-        "folder": str(plugin.folder.resolve()), "settings": run_settings(domain, run), "base": Path(base["name"]).name,
+        "folder": str(plugin.folder.resolve()), "settings": _judging(run_settings(domain, run)), "base": Path(base["name"]).name,
         "until": tokenizer.convert_ids_to_tokens(stop_ids(tokenizer, base["stop"])), "left_out": len(every) - len(items),
         "ngram": plugin.config.evaluate.no_repeat_ngram, "scores": own_scores(folder, items),
     }  # fmt: skip
@@ -145,6 +146,11 @@ def label_tree(tokenizer: Any, task: Task, prompt: str, ends: Sequence[int]) -> 
     if isinstance(tree, str):
         return {tree: tree}
     return tree if all(encode(prompt + text) == before + tokens for text, tokens in decided.items()) else {}
+
+
+def _judging(settings: Sequence[str]) -> list[str]:
+    """The settings that a domain's scorers may read; the others are nobody's business where the folder goes."""
+    return [one for one in settings if re.split("[.=]", one)[0].strip() in ("options", "tasks", "language")]
 
 
 def _group(domain: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from factory import rules
+from factory.addresses import check_address
 from factory.documents import Folder, read_folder
 from factory.errors import FactoryError
 from factory.files import templates
@@ -122,6 +123,7 @@ _ENGLISH = set("the of and to a in is it for on with as be are or this that you 
 def propose(wish: Wish, say: Say = lambda text: None, folder: Folder | None = None) -> Proposal:
     """Read the documents (unless `folder` holds them) and find what they carry; writes nothing."""
     name = identifier(wish.name)
+    check_address(wish.teacher)
     if wish.language not in ("", *BASES):
         raise FactoryError(f"Unknown language '{wish.language}'.", f"One of: {', '.join(BASES)}.")
     folder = folder or _read(wish, say)

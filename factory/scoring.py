@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from factory.addresses import is_address
 from factory.answers import FILE, Answers, answers_of_weights, weights_digest
 from factory.build import open_run, run_domain
 from factory.domain import Domain
@@ -26,11 +27,11 @@ from factory.llama import open_llama, room_for
 from factory.models import load_answering, own_ends, weights_parameters
 from factory.predict import MODELS, gguf_files, resolve_model
 from factory.progress import Progress
-from factory.records import EvalItem, Message, eval_digest, read_records
-from factory.references import Cells, Reference, standard
+from factory.records import EvalItem, Message, eval_digest, read_records, scores_by_task, write_records
+from factory.references import Cells, Reference, answers_file, differing, standard
 from factory.stage import Say, manifest
 from factory.statistics import summarize, wilson
-from factory.teacher import answers_of, open_teacher
+from factory.teacher import Again, answers_of, open_teacher
 
 Keep = Callable[[list[tuple[Question, Answer]]], None]
 COLUMNS = ("model", "task", "score", "n")
@@ -40,8 +41,11 @@ KINDS = (
 )
 
 
-def score_model(domain: str, run: str, model: str, say: Say) -> list[Reference]:
-    """The scores of `model` (see KINDS) on the run's eval set; a CSV file holds those of several models, the run's own are known."""
+def score_model(domain: str, run: str, model: str, say: Say, again: bool = False) -> list[Reference]:
+    """The scores of `model` (see KINDS) on the run's eval set; a CSV file holds those of several models, the run's own are known.
+
+    The answers behind them are written into the run (factory.references.answers_file). `again`: those that are kept do not count.
+    """
     if model in MODELS:
         say(f"    {model} is on the scoreboard as it is")
         return []
@@ -49,21 +53,29 @@ def score_model(domain: str, run: str, model: str, say: Say) -> list[Reference]:
     items, questions = eval_questions(folder, plugin)
     mark = standard(plugin, eval_digest(items))
     if model.endswith(".csv"):
-        return published(plugin, Path(model).expanduser(), mark)
-    one = find_model(folder, plugin, model)
-    found = one.kept.find(questions)
+        return _published(plugin, Path(model).expanduser(), mark, items, say)
+    one = find_model(folder, plugin, model, again)
+    answers = _answers(one, questions, say, again)
+    judged = [plugin.judged(item, found.text, found.truncated) for item, found in zip(items, answers, strict=True)]
+    write_records(answers_file(folder, one.name), judged)
+    scores = scores_by_task(judged)
+    cells, bare = summarize(scores, plugin.config.evaluate.resamples), sum(found.bare for found in answers)
+    if bare:
+        say(f"    {one.name}: {bare} of {len(answers)} answers have not the form that was asked for, and score 0; the same command asks for them again")  # fmt: skip
+    return [Reference(one.name, one.kind, model, cells, mark, one.digest, one.parameters, one.tuned, scores, bare)]
+
+
+def _answers(model: Model, questions: Sequence[Question], say: Say, again: bool) -> list[Answer]:
+    """A model's answers, in order; what it answered before is not asked again, unless `again`."""
+    found = {} if again else model.kept.find(questions)
     left = [place for place in range(len(questions)) if place not in found]
     if left:
         asked = [questions[place] for place in left]
-        with one.open(asked) as opened:
-            answers = opened.ask(asked, Progress(say, one.name, len(asked)), one.kept.keep)
-        one.kept.keep(zip(asked, answers, strict=True))
+        with model.open(asked) as opened:
+            answers = opened.ask(asked, Progress(say, model.name, len(asked)), model.kept.keep)
+        model.kept.keep(zip(asked, answers, strict=True))
         found |= dict(zip(left, answers, strict=True))
-    scores: dict[str, list[float]] = defaultdict(list)
-    for place, item in enumerate(items):
-        scores[item.task].append(plugin.scorer(item.scorer)(found[place].text, item.references, item.question))
-    cells = summarize(scores, plugin.config.evaluate.resamples)
-    return [Reference(one.name, one.kind, model, cells, mark, one.digest, one.parameters, one.tuned, dict(scores))]
+    return [found[place] for place in range(len(questions))]
 
 
 def eval_questions(folder: Path, plugin: Domain) -> tuple[list[EvalItem], list[Question]]:
@@ -103,10 +115,10 @@ class Model:
     tuned: bool = False
 
 
-def find_model(folder: Path, plugin: Domain, model: str) -> Model:
-    """The model of a name, a path or an address (see KINDS); FactoryError for what is none."""
-    if model.startswith(("http://", "https://")):
-        return _address(folder.parent, model)
+def find_model(folder: Path, plugin: Domain, model: str, again: bool = False) -> Model:
+    """The model of a name, a path or an address (see KINDS); FactoryError for what is none. `again`: an address answers all anew."""
+    if is_address(model):
+        return _address(folder.parent, model, "all" if again else "bare")
     note = Path(model).expanduser() / "export.json"
     if model.endswith(".gguf") or (note.exists() and read_json(note).get("file", "").endswith(".gguf")):
         return _gguf(folder, plugin, model)
@@ -175,21 +187,33 @@ def _weights(folder: Path, plugin: Domain, run: str, stage: str) -> tuple[Path, 
     raise FactoryError(f"'{stage}' is no model that can be scored.", f"It may be: {KINDS}.")
 
 
-def _address(runs: Path, model: str) -> Model:
+def _address(runs: Path, model: str, again: Again) -> Model:
     address, _, named = model.partition("#")
-    with open_teacher(address, named) as found:
+    with open_teacher(address, named, again=again) as found:
         teacher = found  # an address has nothing to close
 
     @contextmanager
     def by_address(_: Sequence[Question]) -> Iterator[Opened]:
-        yield Opened(lambda asked, progress, keep=None: [Answer(text) for text in answers_of(teacher, asked, progress)])
+        yield Opened(lambda asked, progress, keep=None: answers_of(teacher, asked, progress))
 
     mark = digest(["address", address, teacher.model])
-    return Model(teacher.model, "address", mark, Answers(runs / FILE, mark), by_address)
+    kept = Answers(runs / FILE, mark, bare=False)  # those of an earlier version, which kept bare answers, do not count
+    return Model(teacher.model, "address", mark, kept, by_address)
+
+
+def _published(plugin: Domain, path: Path, mark: str, items: Sequence[EvalItem], say: Say) -> list[Reference]:
+    """Scores that others published, and a line for each task of which they had another number of items than the run."""
+    found, here = published(plugin, path, mark), dict(Counter(item.task for item in items)) | {"mean": len(items)}
+    differ = Counter((task, one.cells[task]["n"], far) for one in found for task, far in differing(one, here).items())
+    for (task, n, far), models in differ.items():
+        told = "other items, kept apart from the run's scores" if far else "nearly the same items"
+        if task != "mean":
+            say(f"    {path.name}: {task}: n {n}, here {here.get(task, 0)}: {told} ({models} of {len(found)} models)")
+    return found
 
 
 def published(plugin: Domain, path: Path, mark: str) -> list[Reference]:
-    """Scores that others published for the same items: columns model, task (a name or an alias), score (of 100) and n.
+    """Scores that others published for items that should be the run's: columns model, task (a name or an alias), score (of 100) and n.
 
     The intervals are Wilson's, as of a rate. A mean is given where every task of the domain has a score. A column
     `parameters` (7e9) tells a model's size and makes it a rung of the ladder.

@@ -30,13 +30,11 @@ def keep(run_dir: Path, runs: Mapping[int, str]) -> dict[str, Any]:
     FactoryError where they did not answer the same items.
     """
     rows, scored = [], []
-    base = _scores(run_dir, "base")
+    base, own = _scores(run_dir, "base"), read_json(run_dir / "evaluate" / "scores.json")["eval_digest"]
     for seed, name in runs.items():
         found = read_json(run_dir.parent / name / "evaluate" / "scores.json")
         scores = _scores(run_dir.parent / name, found["best"])
-        if {task: len(values) for task, values in scores.items()} != {
-            task: len(values) for task, values in base.items()
-        }:
+        if found["eval_digest"] != own:
             raise FactoryError(
                 f"Run '{name}' answered other eval items than '{run_dir.name}'.",
                 "Build both anew: factory build --seeds",

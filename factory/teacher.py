@@ -18,10 +18,11 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from factory.addresses import KEY, check_address, is_address
 from factory.config import Synthesize
 from factory.errors import FactoryError
 from factory.files import digest, read_json, sha256, write_json
-from factory.generate import Question
+from factory.generate import Answer, Question
 from factory.kinds import Short
 from factory.llama import serve
 from factory.models import home
@@ -29,9 +30,9 @@ from factory.progress import Progress
 from factory.records import Message
 from factory.text import cjk_share
 
-KEY = "FACTORY_TEACHER_KEY"
 SPENT = "teacher.json"  # in a run's folder: the tokens that the teachers of its stages used, all builds together
 A = TypeVar("A", bound=BaseModel)
+Again = Literal["", "bare", "all"]
 
 
 class Spent(FactoryError):
@@ -70,7 +71,8 @@ class Teacher:
     """`address` ends in /v1. `told` are calls answered from the cache, `called` those that went out.
 
     `start` serves the model at the first call that the cache cannot answer, and gives its address and key. `spent` is a file
-    that counts tokens over several teachers, who share the limits; without it they hold for this one alone.
+    that counts tokens over several teachers, who share the limits; without it they hold for this one alone. `again` is what the
+    cache does not answer: "bare", kept answers that have not the form; "all", any.
     """
 
     address: str
@@ -84,6 +86,7 @@ class Teacher:
     key: str = field(default="", repr=False)  # empty: from the environment
     start: Callable[[], tuple[str, str]] | None = field(default=None, repr=False)
     spent: Path | None = None
+    again: Again = ""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -126,15 +129,22 @@ class Teacher:
         with self._lock:
             turn = self._turns.setdefault(path, threading.Lock())
         with turn:  # who asks the same meanwhile finds the answer in the cache
-            if path.exists():
+            text = self._known(ask, path)
+            if text is not None:
                 with self._lock:
                     self.told += 1
-                text = read_json(path)["text"]
             else:
                 self._within_limits()
                 text = self._call(ask) or self._call(ask)  # some servers answer nothing when they are busy
                 write_json(path, {"model": self.model, "messages": ask.messages, "text": text})
         return _in_form(ask, text)
+
+    def _known(self, ask: Ask, path: Path) -> str | None:
+        """What was answered before, where it still counts."""
+        if self.again == "all" or not path.exists():
+            return None
+        text = str(read_json(path)["text"])
+        return None if self.again == "bare" and _in_form(ask, text) is None else text
 
     def kept(self, ask: Ask) -> BaseModel | None:
         """The answer that was given before, None where there is none in the form; nothing goes out."""
@@ -243,8 +253,8 @@ def asks_about(questions: Sequence[Question]) -> list[Ask]:
     return [Ask(question.prompt, _form(question), 400, 0.0) for question in questions]
 
 
-def answers_of(teacher: Teacher, questions: Sequence[Question], progress: Progress) -> list[str]:
-    """What it answers to a domain's questions; empty where it answers in no form.
+def answers_of(teacher: Teacher, questions: Sequence[Question], progress: Progress) -> list[Answer]:
+    """What it answers to a domain's questions; bare where it answers in no form.
 
     Raises FactoryError where most answers have no form: that is its server's fault, and no measure of what it knows.
     """
@@ -255,7 +265,7 @@ def answers_of(teacher: Teacher, questions: Sequence[Question], progress: Progre
             f"{bare} of {len(answers)} answers of {teacher.model} are not the JSON that was asked for.",
             "Does its server hold answers to a JSON schema (response_format)? Is it a model that thinks aloud first?",
         )
-    return [str(getattr(answer, "answer", "")) for answer in answers]
+    return [Answer(str(getattr(answer, "answer", "")), bare=answer is None) for answer in answers]
 
 
 def _form(question: Question) -> type[BaseModel]:
@@ -282,12 +292,13 @@ def _first(text: str) -> str:
 
 @contextmanager
 def open_teacher(
-    where: str, model: str = "", limits: Limits | None = None, spent: Path | None = None
+    where: str, model: str = "", limits: Limits | None = None, spent: Path | None = None, again: Again = ""
 ) -> Iterator[Teacher]:
     """A teacher at an address, or from a GGUF file that is served inside this process once the cache cannot answer a call.
 
     Without `model` the address is asked for the first that it has; its name is remembered for a replay with no network.
     """
+    check_address(where)
     limits = limits or Limits()
     if where.endswith(".gguf"):
         path = Path(where).expanduser()
@@ -301,13 +312,15 @@ def open_teacher(
                 address, key = served.enter_context(serve(path, slots=limits.concurrency))
                 return f"{address}/v1", key
 
-            yield Teacher("", model or f"{path.name}-{sha256(path)[:12]}", limits, start=start, spent=spent)
+            yield Teacher(
+                "", model or f"{path.name}-{sha256(path)[:12]}", limits, start=start, spent=spent, again=again
+            )
         return
-    if not where.startswith(("http://", "https://")):
+    if not is_address(where):
         raise FactoryError(
             f"'{where}' is no teacher.", "Give an address that ends in /v1 (http://127.0.0.1:8080/v1) or a .gguf file."
         )
-    yield Teacher(where.rstrip("/"), model or _first_model(where.rstrip("/")), limits, spent=spent)
+    yield Teacher(where.rstrip("/"), model or _first_model(where.rstrip("/")), limits, spent=spent, again=again)
 
 
 def _first_model(address: str) -> str:

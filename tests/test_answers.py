@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from factory.answers import Answers, weights_digest
 from factory.domain import Task
 from factory.files import write_json
@@ -50,6 +52,18 @@ def test_a_model_is_its_base_and_its_adapter(tmp_path: Path) -> None:
     assert first == weights_digest(base, adapter) != weights_digest(base, None)
     (adapter / "adapter_model.safetensors").write_bytes(b"two")
     assert weights_digest(base, adapter) != first
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "pytorch_model.bin", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja"])  # fmt: skip
+def test_a_folder_that_is_changed_in_place_is_another_model(tmp_path: Path, name: str) -> None:
+    for file in ("model.safetensors", "config.json", "README.md", "export.json", name):
+        (tmp_path / file).write_text("one")
+    first = weights_digest(tmp_path, None)
+    for note in ("README.md", "export.json", "LICENSE"):
+        (tmp_path / note).write_text("of no effect on answers")
+    assert weights_digest(tmp_path, None) == first
+    (tmp_path / name).write_text("another")
+    assert weights_digest(tmp_path, None) != first
 
 
 def test_a_local_base_ends_where_its_own_files_say(tmp_path: Path) -> None:

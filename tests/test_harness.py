@@ -89,6 +89,14 @@ def test_the_folder_holds_the_exact_prompts_and_the_domains_scorers(run: Path, t
     assert "no_repeat_ngram_size" not in (out / "say.chat.yaml").read_text("utf-8")
 
 
+def test_of_the_settings_those_that_judge_go_with_it(run: Path, tmp_path: Path) -> None:
+    judging = ["options.loud=true", 'tasks=["kind", "say"]', "language = 'en'"]
+    write_json(run / "run.json", {"settings": [*judging, "sft.trainer.hub_token=sk-secret", "base=/home/me/base"]})
+    export_tasks("toy", "default", tmp_path / "out")
+    assert read_json(tmp_path / "out" / "factory.json")["settings"] == judging
+    assert utils_of(tmp_path / "out")._domain().config.options == {"loud": True}
+
+
 def test_the_yaml_says_what_it_should(run: Path, tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
 

@@ -14,7 +14,7 @@ from served import Served, served
 
 from factory.errors import FactoryError
 from factory.files import write_json
-from factory.generate import Question
+from factory.generate import Answer, Question
 from factory.grounding import unsupported
 from factory.kinds import Short, Sorted
 from factory.progress import Progress
@@ -281,4 +281,4 @@ def test_answers_without_the_form_are_a_fault_of_the_server_and_an_address_has_i
     with pytest.raises(FactoryError, match="1 of 1 answers of default are not the JSON"):
         answers_of(one, [question], Progress(print, "answer", 1))
     write_json(path, {"text": '{"answer": "Three minutes."}'})
-    assert answers_of(one, [question], Progress(print, "answer", 1)) == ["Three minutes."]
+    assert answers_of(one, [question], Progress(print, "answer", 1)) == [Answer("Three minutes.")]

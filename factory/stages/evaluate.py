@@ -115,18 +115,8 @@ def _path(context: Context, name: str) -> Path:
 
 
 def _judge(context: Context, name: str, items: list[EvalItem], answers: list[Answer]) -> None:
-    rows = [
-        Prediction(
-            item.id,
-            item.task,
-            item.question,
-            item.references,
-            found.text,
-            round(context.domain.scorer(item.scorer)(found.text, item.references, item.question), 6),
-            found.truncated,
-        )
-        for item, found in zip(items, answers, strict=True)
-    ]
+    judged = context.domain.judged
+    rows = (judged(item, found.text, found.truncated) for item, found in zip(items, answers, strict=True))
     write_records(_path(context, name), rows)
 
 

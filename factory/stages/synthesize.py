@@ -61,11 +61,13 @@ def _gate(context: Context, teacher: Teacher, chosen: list[EvalItem], questions:
     settings, domain = context.config.synthesize, context.domain
     answers = answers_of(teacher, questions, Progress(context.say, "teacher answers eval item", len(questions)))
     scores: dict[str, list[float]] = {}
-    for item, text in zip(chosen, answers, strict=True):
-        scores.setdefault(item.task, []).append(domain.scorer(item.scorer)(text, item.references, item.question))
-    mean = 100 * sum(sum(found) / len(found) for found in scores.values()) / len(scores)
+    for item, found in zip(chosen, answers, strict=True):
+        scores.setdefault(item.task, []).append(domain.judged(item, found.text).score)
+    mean = 100 * sum(sum(one) / len(one) for one in scores.values()) / len(scores)
+    bare = sum(found.bare for found in answers)
     context.say(
         f"    teacher {teacher.model}: {mean:.0f} of 100 on {len(chosen)} eval items (floor {settings.floor:.0f})"
+        + (f"; {bare} came back in no form and score 0" if bare else "")
     )
     if mean < settings.floor:
         raise FactoryError(

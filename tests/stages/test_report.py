@@ -238,6 +238,28 @@ def test_references_stand_in_the_table_and_the_pictures(tmp_path: Path) -> None:
     assert "than rival-1b (" in page
 
 
+def test_published_scores_on_other_items_are_told_apart_and_not_drawn(tmp_path: Path) -> None:
+    make_run(tmp_path, make_scores())
+    told = context(tmp_path)
+    mark = standard(told.domain, "ab" * 32)
+    nearly = {task: cell(60, 60) for task in TASKS} | {"charge": cell(60, 58), "mean": cell(60, 178)}
+    other = {task: cell(60, 60) for task in TASKS} | {"charge": cell(60, 100), "mean": cell(60, 220)}
+    keep(tmp_path, [
+        Reference("nearly", "published", "told.csv", nearly, mark, "a", 10**9),
+        Reference("elsewhere", "published", "told.csv", other, mark, "b", 10**10),
+        Reference("mute", "address", "http://h/v1", {"charge": cell(50)}, mark, "c", unanswered=3),
+    ])  # fmt: skip
+    run_stages([STAGE], told)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert Tags(page).open == []
+    section = page[page.index('id="references"') : page.index("<h2>Differences")]
+    same, others = section.split("<h3>Published scores on other items</h3>")
+    assert "nearly" in same and "n = 58/60" in same and "elsewhere" not in same
+    assert "elsewhere" in others and "on other items: n 100, here 60" in others and "nearly" not in others
+    assert "3 unanswered, each scores 0" in same
+    assert page.count("elsewhere") == 1 < page.count("nearly"), "neither among the bars nor over the sizes"
+
+
 def test_a_ladder_of_three_gives_a_density(tmp_path: Path) -> None:
     make_run(tmp_path, make_scores())
     told = context(tmp_path)
