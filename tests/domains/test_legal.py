@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from factory.domains.legal import rules
 
 from factory.domain import load_domain
+from factory.domains.legal import rules
 from factory.errors import FactoryError
 from factory.records import Example
 

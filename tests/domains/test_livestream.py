@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from factory.domains.livestream import sheets
-from factory.domains.livestream.adwords import ad_words
 
 from factory.documents import left_out
 from factory.domain import load_domain
+from factory.domains.livestream import sheets
+from factory.domains.livestream.adwords import ad_words
 from factory.errors import FactoryError
 
 DATA = ROOT / "domains" / "livestream" / "data"
