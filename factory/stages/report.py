@@ -21,7 +21,7 @@ from factory.pictures import curve, ticks
 from factory.reasons import REASONS, why
 from factory.records import read_rows
 from factory.rounds import FEEDBACK
-from factory.stage import Context, Stage, manifest
+from factory.stage import Context, Stage, manifest, seconds_of
 from factory.verdict import NAMES, against, by, gates, in_words, money, name, reason, say, side, signed, tell
 
 Row = dict[str, Any]
@@ -53,7 +53,8 @@ def gather(context: Context, scores: Row, told: Row) -> Row:
     """Every value of the page, by the name that the template uses."""
     config, zh = context.config, context.config.language == "zh"
     done = [stage for stage in ("ingest", *STAGE.reads) if (context.input(stage) / "manifest.json").exists()]
-    made = {stage: manifest(context.run_dir, stage) for stage in done}
+    manifests = {stage: manifest(context.run_dir, stage) for stage in done}
+    made = {stage: one | {"seconds": seconds_of(one)} for stage, one in manifests.items()}
     others, wrong = beside(context, scores), failures(context, scores)
     right = say(
         "right",
