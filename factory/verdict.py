@@ -106,12 +106,16 @@ GATES = {
     "not below ": ("Not below: ", "不低于："),
     "leak-free": ("No eval text in the training rows", "训练数据中没有评测内容"),
     "format": ("Answers that are whole", "回答完整"),
+    "forgetting": ("General ability kept", "保住通用能力"),
+    "latency": ("Time of an answer", "回答用时"),
 }
 DETAILS = {  # what evaluate says of a gate, dpo of its reason and factory cost of the machine, in Chinese
     r"(.+), margin (.+)": r"\1，余量 \2",
     r"(\d+) of (\d+) answers are not empty and end by themselves, at least (\d+%) must": r"\2 个回答中有 \1 个不为空且自行结束，至少要 \3",
     r"training rows against eval items": "训练数据与评测题逐条比对",
     r"not scored": "没有评测",
+    r"general ability (\S+) (\[.+\]), may fall by (\S+)": r"通用能力 \1 \2，最多可降 \3 分",
+    r"(\S+) s an answer \(median of (\d+), one at a time\), at most (\S+)": r"每次回答 \1 秒（逐题作答 \2 次的中位数），最多 \3 秒",
     r"(.+), (\d+) cores, (\d+) GB memory, no GPU": r"\1，\2 核，\3 GB 内存，无 GPU",
     r"(.+), (\d+) cores, (\d+) GB memory, (\d+ x )?GPU (.+), (\d+) GB": r"\1，\2 核，\3 GB 内存，\4GPU \5，\6 GB",
     r"(\d+) pairs, fewer than (\d+) \(prefer\.min_pairs = (\d+)\)": r"只有 \1 个偏好对，少于 \2 个（prefer.min_pairs = \3）",
