@@ -32,7 +32,7 @@ DROPPED = 3  # dropped rows shown per reason
 def run(context: Context) -> Row:
     """Write report.html and report.json from what the earlier stages left."""
     zh = context.config.language == "zh"
-    scores = _titled(read_json(context.input("evaluate") / "scores.json"), zh)
+    scores = titled(read_json(context.input("evaluate") / "scores.json"), zh)
     told = tell(scores, context.summary("dpo"), zh)
     page = context.out / "report.html"
     write_text(page, render(gather(context, scores, told)))
@@ -42,7 +42,7 @@ def run(context: Context) -> Row:
     return {"note": f"report: {page}", "verdict": told["verdict"]}
 
 
-def _titled(scores: Row, zh: bool) -> Row:
+def titled(scores: Row, zh: bool) -> Row:
     """The scores with the title of free questions in the page's language."""
     if zh and FREE.name in scores["tasks"]:
         scores["tasks"][FREE.name]["title"] = "自由提问"
