@@ -31,6 +31,7 @@ from factory.domain import load_domain
 from factory.models import weights_parameters
 from factory.records import Prediction, read_records, read_rows
 from factory.references import kept
+from factory.stage import seconds_of
 
 RUN = Path("runs/legal/lawbench")
 SETTINGS = ("tasks=[]", "options.recite=false")
@@ -121,7 +122,7 @@ def figures(csv_file: Path) -> dict[str, Any]:
         "nested": {model: _nested(domain, model) for model in ("base", scores["best"])},
         "base": sft["summary"]["base"],
         "rows": stages["curate"]["summary"]["train"],
-        "seconds": {name: round(one["seconds"]) for name, one in stages.items()},
+        "seconds": {name: round(seconds_of(one)) for name, one in stages.items()},
         "packages": sft["packages"],
         "machine": {**sft["machine"], "processor": processor()},
     }

@@ -19,6 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from factory.stage import seconds_of
+
 RESULTS = Path(__file__).parent / "results"
 FACTORY = str(Path(sys.executable).with_name("factory"))  # the command beside this Python, wherever PATH points
 NAMES = ("base", "sft", "dpo", "ngram", "majority")
@@ -61,15 +63,12 @@ def write(name: str, domain: str, folder: Path, wall: float) -> None:
     scores = json.loads((folder / "evaluate" / "scores.json").read_text(encoding="utf-8"))
     stages = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/manifest.json")}
     sft = stages["sft"]
-    seconds = {  # a stage that was broken off tells in its summary what all its parts took
-        stage: max(manifest["seconds"], manifest["summary"].get("seconds", 0)) for stage, manifest in stages.items()
-    }
     result = {
         "name": name,
         "domain": domain,
         "base": sft["summary"]["base"],
         "wall_seconds_of_this_call": round(wall),
-        "seconds": seconds,
+        "seconds": {stage: seconds_of(manifest) for stage, manifest in stages.items()},
         "rows": stages["curate"]["summary"]["train"],
         "scores": scores,
         "packages": sft["packages"],

@@ -279,13 +279,16 @@ def status(domain: DomainName, run: RunName = "default") -> None:
     """
     from factory.build import Order, plan_run
     from factory.files import read_json
+    from factory.stage import seconds_of
 
     table = Table("stage", "state", "seconds", "what came out")
     for decision in plan_run(Order(domain, run)):
         path = Path("runs") / domain / run / decision.stage.name / "manifest.json"
         old = read_json(path) if path.exists() else {}
         state = "done" if decision.action == "skip" else f"{decision.action}: {decision.reason}"
-        table.add_row(decision.stage.name, state, str(old.get("seconds", "")), old.get("summary", {}).get("note", ""))
+        table.add_row(
+            decision.stage.name, state, str(seconds_of(old)) if old else "", old.get("summary", {}).get("note", "")
+        )
     console.print(table)
 
 

@@ -159,7 +159,7 @@ class Evaluate:
 class Cost:
     """What an answer costs: `factory cost` measures it, the report shows it beside hosted models (prices.toml)."""
 
-    price_per_hour: float = 0.0  # dollars for an hour of the machine that answers; 0: not known
+    price_per_hour: float = 0.0  # dollars for an hour of this machine, for answers and for the build; 0: not known
     answers: int = 16  # eval questions that are answered to measure it
 
 

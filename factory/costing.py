@@ -23,7 +23,8 @@ from factory.costs import FILE, Measured, measured
 from factory.errors import FactoryError
 from factory.files import read_json, write_json
 from factory.generate import Question
-from factory.hardware import energy_joules, inspect_machine, peak_memory_gb
+from factory.hardware import inspect_machine, peak_memory_gb
+from factory.meter import Meter
 from factory.predict import MODELS, resolve_model
 from factory.progress import Progress
 from factory.records import eval_digest
@@ -111,9 +112,8 @@ def measure(model: Model, questions: Sequence[Question]) -> Measured:
         asked = sum(opened.count(question.prompt) for question in questions)
         _timed(opened.ask, questions[:1])  # the weights come off the disk once
         alone = statistics.median(_timed(opened.ask, [one])[0] for one in _spread(questions, ALONE))
-        energy = energy_joules()
-        seconds, said = _timed(opened.ask, questions)
-        used = (energy_joules() or 0.0) - energy if energy is not None else 0.0
+        with Meter() as meter:
+            seconds, said = _timed(opened.ask, questions)
     machine = inspect_machine()
     return Measured(
         digest=model.digest,
@@ -126,7 +126,7 @@ def measure(model: Model, questions: Sequence[Question]) -> Measured:
         seconds=round(seconds, 3),
         seconds_alone=round(alone, 3),
         peak_gb=round(peak_memory_gb(), 3),
-        joules=round(used, 1) if used > 0 and not machine.gpu else None,  # the counter knows no GPU, and may begin anew
+        joules=None if machine.gpu else meter.used.get("joules"),
         when=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )
 

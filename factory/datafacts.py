@@ -208,7 +208,7 @@ def languages(held: Held) -> dict[str, int]:
 def sources(held: Held) -> Row:
     """Licences by documents; sources by the rows that training may see, files without the folder that they share."""
     licenses = Counter(document.license for document in held.documents)
-    home = _home({document.source for document in held.documents})
+    home = shared_folder({document.source for document in held.documents})
     passages = Counter(passage.source for passage in held.may_train)
     rows = Counter(row.provenance.get("source", "") for row in held.kept)
     documents = Counter(document.source for document in held.documents)
@@ -226,7 +226,7 @@ def unread(held: Held) -> Row:
     return {"n": len(held.skipped), "listed": listed, "more": len(held.skipped) - len(listed)}
 
 
-def _home(names: set[str]) -> str:
+def shared_folder(names: set[str]) -> str:
     """The folder that all absolute paths among the sources share, with its slash."""
     folders = [str(Path(name).parent) for name in names if Path(name).is_absolute()]
     return os.path.commonpath(folders).rstrip("/") + "/" if folders else ""

@@ -77,21 +77,6 @@ def general_rows(base: str, count: int, seed: int) -> list[Example]:
     ]  # fmt: skip
 
 
-def told(found: dict[str, Any]) -> list[str]:
-    """The result as lines for people."""
-    row = found["difference"]["mean"]
-    lines = [
-        f"general ability {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}] points, {row['n']} items"
-    ]
-    for kind in found["difference"]:
-        base, after = (found["models"][name][kind]["score"] for name in ("base", "specialist"))
-        lines.append(f"{kind:16} {base:5.1f} -> {after:5.1f}")
-    for language, base in found["perplexity"]["base"].items():
-        after = found["perplexity"]["specialist"][language]
-        lines.append(f"perplexity {language:5} {base:5.1f} -> {after:5.1f}")
-    return lines
-
-
 def items(language: str) -> list[dict[str, Any]]:
     """The frozen items of a language: id, kind, prompt, choices, answer."""
     return [json.loads(line) for line in _texts(language)[0].splitlines()]

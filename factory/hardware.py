@@ -116,11 +116,16 @@ def inspect_machine(with_gpu: bool = True) -> Machine:
                    psutil.virtual_memory().total / 2**30, native, gpu, gpu_memory, gpus)  # fmt: skip
 
 
+def gpu_in_use() -> bool:
+    """Whether this process has torch, and torch a GPU."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_available())
+
+
 def peak_memory_gb() -> float:
     """The most that this process has held so far, in GB of 10^9 bytes: on the GPU where there is one, else resident."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return float(torch.cuda.max_memory_reserved()) / 1e9
+    if gpu_in_use():
+        return float(sys.modules["torch"].cuda.max_memory_reserved()) / 1e9
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / 1e9
     status = Path("/proc/self/status")
@@ -137,9 +142,8 @@ def peak_memory_gb() -> float:
 
 def forget_peak() -> None:
     """Let `peak_memory_gb` count from here on, where the system can (Linux)."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if gpu_in_use():
+        sys.modules["torch"].cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -186,15 +190,6 @@ def trim_memory() -> None:
     """Hand freed memory, wherever in the heap it lies, back to the system; glibc alone, a second at most for gigabytes."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def energy_joules(root: Path = Path("/sys/class/powercap")) -> float | None:
-    """The processor packages' energy counters (RAPL) in joules; None where the machine does not tell."""
-    try:
-        counters = [path / "energy_uj" for path in root.glob("intel-rapl:*") if path.name.count(":") == 1]
-        return sum(int(path.read_text()) for path in counters) / 1e6 if counters else None
-    except (OSError, ValueError):
-        return None
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h

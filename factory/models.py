@@ -49,6 +49,7 @@ class BaseModel:
     files: str = ""
     sha256: str = ""
     id: str = ""
+    upstream: str = ""  # the hub id of what a package holds a copy of: named in a model card, never fetched
     revision: str = "main"
     chat_template: str = ""
     stop: list[str] = field(default_factory=list)

@@ -2,7 +2,8 @@
 
 A stage writes only its own folder `runs/<domain>/<run>/<stage>/`; `manifest.json` is written last, so its existence means
 finished. A stage's fingerprint is its version, its settings and the digests of what it reads: same fingerprint, skip.
-`started.json` holds the fingerprint of an unfinished folder: the same one again means that its checkpoints may go on.
+`started.json` holds the fingerprint of an unfinished folder: the same one again means that its checkpoints may go on, and
+that what it took so far, which is noted there twice a minute, counts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +25,8 @@ from factory.config import Config
 from factory.domain import Domain
 from factory.errors import FactoryError
 from factory.files import digest, digest_tree, lock, read_json, sha256, write_json
-from factory.hardware import Ranks, energy_joules, give_memory_back
+from factory.hardware import Ranks, give_memory_back
+from factory.meter import NOTHING, Meter, Used
 
 PACKAGES = ("vertical-factory", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "scikit-learn")
 SCRATCH = "checkpoints"  # a stage's unfinished work: never an output, removed once the manifest is written
@@ -100,6 +102,11 @@ def manifest(run_dir: Path, stage: str) -> dict[str, Any]:
     return found
 
 
+def seconds_of(made: dict[str, Any]) -> float:
+    """What all parts of a stage took, by its manifest; an older one counts the last part alone, but its training every step."""
+    return float(max(made["seconds"], made["summary"].get("seconds", 0.0)))
+
+
 def decide(stages: Sequence[Stage], context: Context, force: Sequence[str] = ()) -> Iterator[Decision]:
     """Say for each stage whether it would run, as things stand on the disk now."""
     fresh: set[str] = set()
@@ -169,14 +176,19 @@ def _run_one(stage: Stage, context: Context, keep: bool) -> dict[str, Any]:
     for left in context.out.rglob(".*.tmp"):  # half-written by a process that was killed: no output of this stage
         left.unlink()
     context.out.mkdir(parents=True, exist_ok=True)
-    started, energy = time.time(), energy_joules()
+    note = context.out / "started.json"
+    before: Used = read_json(note).get("used", {"seconds": 0.0}) if keep else NOTHING
+    mark = digest(parts)
+
+    def keep_used(used: Used) -> None:
+        with suppress(OSError):  # a full disk: the stage says so itself
+            write_json(note, {"fingerprint": mark, "used": used})
+
     with full_disk_named(f"'{stage.name}'", context.out):
-        write_json(context.out / "started.json", {"fingerprint": digest(parts)})
-        summary = stage.run(context)
-        used = {"seconds": round(time.time() - started, 1)}
-        if energy is not None and (now := energy_joules() or 0.0) > energy:  # the counter wraps once a day or so
-            used["joules"] = round(now - energy, 1)
-        _finish(stage, context, parts, summary, used)
+        write_json(note, {"fingerprint": mark, "used": before})
+        with Meter(before, keep_used) as meter:
+            summary = stage.run(context)
+        _finish(stage, context, parts, summary, meter.used)
     return summary
 
 
@@ -196,9 +208,7 @@ def full_disk_named(what: str, folder: Path) -> Iterator[None]:
         raise
 
 
-def _finish(
-    stage: Stage, context: Context, parts: dict[str, Any], summary: dict[str, Any], used: dict[str, float]
-) -> None:
+def _finish(stage: Stage, context: Context, parts: dict[str, Any], summary: dict[str, Any], used: Used) -> None:
     outputs = {
         path.relative_to(context.out).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in sorted(context.out.rglob("*"))
@@ -214,7 +224,7 @@ def _finish(
             "outputs": outputs,
             "summary": summary,
             "seed": context.config.seed,
-            **used,  # seconds, and joules where the machine tells
+            **used,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "python": sys.version.split()[0]},
             "packages": package_versions(),

@@ -107,7 +107,7 @@ GATES = {
     "not below ": ("Not below: ", "不低于："),
     "leak-free": ("No eval text in the training rows", "训练数据中没有评测内容"),
     "format": ("Answers that are whole", "回答完整"),
-    "forgetting": ("General ability kept", "保住一般能力"),
+    "forgetting": ("General ability kept", "保住通用能力"),
     "perplexity": ("Other texts still read", "其他文本仍读得懂"),
     "latency": ("Answers in time", "回答够快"),
 }
@@ -117,7 +117,7 @@ DETAILS = {  # what evaluate says of a gate, dpo of its reason and factory cost 
     r"training rows against eval items": "训练数据与评测题逐条比对",
     r"not scored": "没有评测",
     r"not measured yet: factory release": "还没有测，发布时测",
-    r"general ability (.+), may fall by (.+)": r"一般能力 \1，最多可降 \2",
+    r"general ability (.+), may fall by (.+)": r"通用能力 \1，最多可降 \2 分",
     r"perplexity of texts outside the domain (.+) times the base's, at most (.+)": r"领域之外文本的困惑度为基座的 \1 倍，至多 \2 倍",
     r"(.+) s an answer \(median of (\d+), one at a time\), at most (.+)": r"每个回答 \1 秒（逐个提问 \2 次的中位数），至多 \3 秒",
     r"(.+), (\d+) cores, (\d+) GB memory, no GPU": r"\1，\2 核，\3 GB 内存，无 GPU",

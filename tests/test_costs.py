@@ -18,20 +18,9 @@ from factory.costing import Wish, measure_models
 from factory.costs import Measured, marks, measured, price_of, price_per_hour, prices
 from factory.errors import FactoryError
 from factory.files import read_json, write_json, write_text
-from factory.hardware import energy_joules
 from factory.records import EvalItem, write_records
 
 ROW = Measured("d", "s", "a machine", "llama.cpp", 10, 900, 100, 20.0, 3.0, 2.0, 50.0, "2026-01-01T00:00:00+0000")
-
-
-def test_energy_is_that_of_all_processors_or_not_told(tmp_path: Path) -> None:
-    assert energy_joules(tmp_path) is None
-    for name, count in (("intel-rapl:0", "3000000"), ("intel-rapl:1", "1500000"), ("intel-rapl:0:0", "900000")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "energy_uj").write_text(count + "\n")
-    assert energy_joules(tmp_path) == 4.5, "a part of a package is counted with it"
-    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("?")
-    assert energy_joules(tmp_path) is None
 
 
 def test_an_hour_pays_for_the_answers_that_it_gives() -> None:

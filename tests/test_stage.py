@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from factory import stage as stage_module
 from factory.config import Config, Sft
 from factory.domain import Domain
 from factory.errors import FactoryError
-from factory.files import read_json, write_text
-from factory.stage import Context, Stage, decide, manifest, run_stages
+from factory.files import read_json, write_json, write_text
+from factory.meter import Meter
+from factory.stage import Context, Stage, decide, manifest, run_stages, seconds_of
 
 HOLD = """
 import sys, time
@@ -186,6 +190,43 @@ def test_broken_off_stage_goes_on_in_its_folder(line: Line) -> None:
     line.said.clear()
     assert line.build() == ALL
     assert "went on" in line.said
+
+
+def test_all_parts_of_a_broken_off_stage_are_counted(line: Line) -> None:
+    line.fail = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        line.build()
+    note = line.context.run_dir / "bake" / "started.json"
+    assert read_json(note)["used"]["seconds"] < 60
+    write_json(note, read_json(note) | {"used": {"seconds": 5400.0, "joules": 1e6}})
+    line.fail = None
+    line.build()
+    found = manifest(line.context.run_dir, "bake")
+    assert 5400 <= found["seconds"] < 5460 and seconds_of(found) == found["seconds"]
+    assert found.get("joules", 1e6) >= 1e6, "none where this machine has no counters"
+    line.build("bake")
+    assert manifest(line.context.run_dir, "bake")["seconds"] < 60, "what was thrown away is not counted"
+
+
+def test_a_manifest_of_the_last_part_alone_has_the_seconds_of_every_step(tmp_path: Path) -> None:
+    assert seconds_of({"seconds": 60.0, "summary": {"seconds": 5400.0}}) == 5400
+    assert seconds_of({"seconds": 60.0, "summary": {}}) == 60
+
+
+def test_a_long_stage_is_noted_while_it_runs(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process says nothing at its end."""
+    monkeypatch.setattr(stage_module, "Meter", partial(Meter, every=0.01))
+    seen: list[float] = []
+
+    def bake(context: Context) -> dict[str, Any]:
+        note, limit = context.out / "started.json", time.monotonic() + 5
+        while (used := read_json(note)["used"]["seconds"]) < 0.2 and time.monotonic() < limit:
+            time.sleep(0.01)
+        seen.append(used)
+        return {}
+
+    run_stages([Stage("bake", bake)], line.context)
+    assert seen[0] >= 0.2
 
 
 def test_broken_off_stage_starts_again_when_its_settings_changed(line: Line) -> None:

@@ -91,8 +91,8 @@ def test_gates_that_are_not_measured_yet_are_said() -> None:
         told["verdict"].endswith("; it passes every gate measured so far (not yet measured: general ability kept).")
         and told["passed"]
     )
-    assert tell(scores, {}, zh=True)["verdict"].endswith("；已测的门槛全部通过（还没有测：保住一般能力）。")
-    assert gates(scores, True)[-1] == {"title": "保住一般能力", "detail": "还没有测，发布时测", "passed": None}
+    assert tell(scores, {}, zh=True)["verdict"].endswith("；已测的门槛全部通过（还没有测：保住通用能力）。")
+    assert gates(scores, True)[-1] == {"title": "保住通用能力", "detail": "还没有测，发布时测", "passed": None}
 
 
 def test_an_interval_clear_of_zero_is_not_enough_where_chance_gives_as_much() -> None:

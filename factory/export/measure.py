@@ -19,8 +19,9 @@ from typing import Any
 from factory.errors import FactoryError
 from factory.files import read_json, write_json
 from factory.generate import Question
-from factory.hardware import energy_joules, peak_memory_gb
+from factory.hardware import peak_memory_gb
 from factory.llama import Llama, open_llama, room_for
+from factory.meter import Meter
 from factory.records import Message
 
 CONTEXT = 2048  # tokens of question and answer that the memory is counted with, or more where the questions need them
@@ -53,9 +54,8 @@ def _run(spec: dict[str, Any]) -> dict[str, float]:
     with open_llama(base, adapters, context=context, slots=1, threads=spec["threads"]) as llama:
         load = time.monotonic() - start
         _timings(llama, spec["prompts"][0], 1)  # the file comes off the disk once
-        energy = energy_joules()
-        rows = [_timings(llama, prompt, spec["tokens"]) for prompt in spec["prompts"]]
-        used = (energy_joules() or 0.0) - energy if energy else None
+        with Meter() as meter:
+            rows = [_timings(llama, prompt, spec["tokens"]) for prompt in spec["prompts"]]
     found = {
         "load_s": round(load, 2),
         "first_token_ms": round(statistics.median(row["prompt_ms"] for row in rows), 1),
@@ -65,8 +65,8 @@ def _run(spec: dict[str, Any]) -> dict[str, float]:
         ),
         "peak_mb": round(peak_memory_gb() * 1e3, 1),
     }
-    if used and used > 0:  # the counter may have begun anew
-        found["joules_per_token"] = round(used / sum(row["predicted_n"] for row in rows), 3)
+    if "joules" in meter.used:
+        found["joules_per_token"] = round(meter.used["joules"] / sum(row["predicted_n"] for row in rows), 3)
     return found
 
 

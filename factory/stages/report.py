@@ -22,7 +22,7 @@ from factory.pictures import curve, ticks
 from factory.reasons import REASONS, why
 from factory.records import read_rows
 from factory.rounds import FEEDBACK
-from factory.stage import Context, Stage, manifest
+from factory.stage import Context, Stage, manifest, seconds_of
 from factory.verdict import NAMES, against, by, gates, in_words, money, name, reason, say, side, signed, tell
 
 Row = dict[str, Any]
@@ -33,7 +33,7 @@ DROPPED = 3  # dropped rows shown per reason
 def run(context: Context) -> Row:
     """Write report.html and report.json from what the earlier stages left."""
     zh = context.config.language == "zh"
-    scores = _titled(read_json(context.input("evaluate") / "scores.json"), zh)
+    scores = titled(read_json(context.input("evaluate") / "scores.json"), zh)
     adapter = context.input(scores["best"]) / "adapter"
     scores["gates"] += release_gates.kept(context.run_dir, adapter, context.config.evaluate.gates)
     told = tell(scores, context.summary("dpo"), zh)
@@ -45,7 +45,7 @@ def run(context: Context) -> Row:
     return {"note": f"report: {page}", "verdict": told["verdict"]}
 
 
-def _titled(scores: Row, zh: bool) -> Row:
+def titled(scores: Row, zh: bool) -> Row:
     """The scores with the title of free questions in the page's language."""
     if zh and FREE.name in scores["tasks"]:
         scores["tasks"][FREE.name]["title"] = "自由提问"
@@ -56,7 +56,8 @@ def gather(context: Context, scores: Row, told: Row) -> Row:
     """Every value of the page, by the name that the template uses."""
     config, zh = context.config, context.config.language == "zh"
     done = [stage for stage in ("ingest", *STAGE.reads) if (context.input(stage) / "manifest.json").exists()]
-    made = {stage: manifest(context.run_dir, stage) for stage in done}
+    manifests = {stage: manifest(context.run_dir, stage) for stage in done}
+    made = {stage: one | {"seconds": seconds_of(one)} for stage, one in manifests.items()}
     others, wrong = beside(context, scores), failures(context, scores)
     right = say(
         "right",

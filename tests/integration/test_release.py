@@ -103,6 +103,20 @@ def test_a_specialist_of_shuffled_answers_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "work", "above majority")
 
 
+def test_whoever_gets_a_release_can_load_it(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the card's own lines, with the places filled in that it asks for."""
+    factory(built, "release", "toy", "-o", "given")
+    card = (built / "given" / "README.md").read_text(encoding="utf-8")
+    base = read_json(built / RUN / "sft" / "base.json")["path"]
+    assert base not in card, "a place on another machine"
+    lines = re.findall(r"```python\n(.*?)```", card, re.S)[0]
+    for place, path in (("PATH OF THIS FOLDER", str(built / "given")), ("PATH OF THE BASE'S FOLDER", base)):
+        assert place in lines
+        lines = lines.replace(place, path)
+    exec(lines, {})
+    assert capsys.readouterr().out.strip() == "fruit"
+
+
 def test_a_specialist_that_saw_the_eval_items_is_refused(work: Path) -> None:
     """Rows that curate would have dropped, smuggled in behind its back."""
     train = work / RUN / "curate" / "train.jsonl"
