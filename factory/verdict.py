@@ -125,6 +125,11 @@ DETAILS = {  # what evaluate says of a gate, dpo of its reason and factory cost 
     r"(\d+) pairs, fewer than (\d+) \(prefer\.min_pairs = (\d+)\)": r"只有 \1 个偏好对，少于 \2 个（prefer.min_pairs = \3）",
 }
 
+GENERAL = {  # kinds and languages of the general set
+    "reading": ("reading", "阅读"), "arithmetic": ("arithmetic", "算术"), "sense": ("common sense", "常识"),
+    "instruction": ("doing as told", "按要求做"), "perplexity": ("perplexity", "困惑度"), "en": ("English", "英文"), "zh": ("Chinese", "中文"),
+}  # fmt: skip
+
 
 def say(key: str, zh: bool, **values: Any) -> str:
     """A sentence of SENTENCES."""
@@ -233,6 +238,22 @@ def _verdict(scores: Row, base: Row | None, zh: bool) -> str:
 def _inside(title: str) -> str:
     """A title within a sentence."""
     return title[:1].lower() + re.sub("：(?=[ -~])|: ", " ", title[1:]).replace("：", "")
+
+
+def forgotten(found: Row, zh: bool) -> Iterable[tuple[str, float, float]]:
+    """What `factory.forgetting` found, as rows (what, base, specialist) for every kind of the general set, their mean, and perplexity."""
+    before, after = (found["models"][model] for model in ("base", "specialist"))
+    for kind in found["difference"]:
+        language, _, what = kind.partition(" ")
+        title = _general(what, language, zh) if what else "平均" if zh else "mean"
+        yield title, before[kind]["score"], after[kind]["score"]
+    for language, was in found["perplexity"]["base"].items():
+        yield _general("perplexity", language, zh), was, found["perplexity"]["specialist"][language]
+
+
+def _general(kind: str, language: str, zh: bool) -> str:
+    what, where = GENERAL[kind][zh], GENERAL[language][zh]
+    return f"{what}（{where}）" if zh else f"{what} ({where})"
 
 
 def by(difference: Row, zh: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,13 @@ from factory.models import BaseModel, find_base
 from factory.records import Document, EvalItem, Example, Preference, read_records
 from factory.stage import manifest, seconds_of
 from factory.stages.report import titled
-from factory.verdict import by, money, name, say
+from factory.verdict import by, forgotten, money, name, say
 from factory.verdict import gates as gates_in_words
 from factory.weights.job import Job
 
 Row = dict[str, Any]
 Groups = dict[tuple[str, str], list[Document]]
 LISTED = 20  # sources
-GENERAL = {  # kinds and languages of the general set
-    "reading": ("reading", "阅读"), "arithmetic": ("arithmetic", "算术"), "sense": ("common sense", "常识"),
-    "instruction": ("doing as told", "按要求做"), "perplexity": ("perplexity", "困惑度"), "en": ("English", "英文"), "zh": ("Chinese", "中文"),
-}  # fmt: skip
 
 
 def card(job: Job, scores: Row, found: Row, gates: list[Row]) -> str:
@@ -56,7 +52,7 @@ def card(job: Job, scores: Row, found: Row, gates: list[Row]) -> str:
         gates=gates_in_words(scores | {"gates": gates}, zh),
         general=say("forgot", zh, by=by(found["difference"]["mean"], zh)),
         general_items=found["difference"]["mean"]["n"],
-        forgotten=list(_forgotten(found, zh)),
+        forgotten=list(forgotten(found, zh)),
         sources=sources([one for one in documents if one.split != "eval"], job.domain.folder),
         kept_back=sum(one.split == "eval" for one in documents),
         curated=made["curate"]["summary"],
@@ -99,22 +95,6 @@ def _front_matter(job: Job, scores: Row, base: BaseModel) -> str:
     if base.id or base.upstream:
         facts["base_model"] = base.id or base.upstream
     return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in facts.items())
-
-
-def _forgotten(found: Row, zh: bool) -> Iterable[tuple[str, float, float]]:
-    """(what, base, specialist) for every kind of the general set, their mean, and perplexity."""
-    before, after = (found["models"][model] for model in ("base", "specialist"))
-    for kind in found["difference"]:
-        language, _, what = kind.partition(" ")
-        title = _general(what, language, zh) if what else "平均" if zh else "mean"
-        yield title, before[kind]["score"], after[kind]["score"]
-    for language, was in found["perplexity"]["base"].items():
-        yield _general("perplexity", language, zh), was, found["perplexity"]["specialist"][language]
-
-
-def _general(kind: str, language: str, zh: bool) -> str:
-    what, where = GENERAL[kind][zh], GENERAL[language][zh]
-    return f"{what}（{where}）" if zh else f"{what} ({where})"
 
 
 def sources(documents: Sequence[Document], own: Path) -> Row:

@@ -23,7 +23,7 @@ from factory.reasons import REASONS, why
 from factory.records import read_rows
 from factory.rounds import FEEDBACK
 from factory.stage import Context, Stage, manifest, seconds_of
-from factory.verdict import NAMES, against, by, gates, in_words, money, name, reason, say, side, signed, tell
+from factory.verdict import NAMES, against, by, forgotten, gates, in_words, money, name, reason, say, side, signed, tell
 
 Row = dict[str, Any]
 ANSWERS = 20  # shown side by side
@@ -71,7 +71,7 @@ def gather(context: Context, scores: Row, told: Row) -> Row:
         "told": told, "gates": gates(scores, zh), "review": scores.get("review", {}),
         "names": {model: name(model, zh) for model in (*NAMES, *scores["models"])},
         "models": [model for model in {**NAMES, **scores["models"]} if model in scores["models"] and model != "best"],
-        "seeds": seeds.kept(context.run_dir), "rounds": against_rounds(scores, zh), "feedback": feedback(context), "versus": against(scores),
+        "seeds": seeds.kept(context.run_dir), "forgotten": list(forgotten(found, zh)) if (found := forgetting(context)) else [], "rounds": against_rounds(scores, zh), "feedback": feedback(context), "versus": against(scores),
         "detectable": against(scores).get(("base", "mean"), {}).get("detectable"),
         "failures": wrong, "kinds": KINDS, "confusions": wrong["confusions"], "most_labels": LABELS,
         "data": data(context), "reasons": REASONS, "curves": curves(context), "made": made,
@@ -104,11 +104,15 @@ def by_seed(context: Context, zh: bool) -> list[str]:
 
 def forgot(context: Context, zh: bool) -> list[str]:
     """What `factory release` measured of this adapter's general ability, in a sentence."""
+    found = forgetting(context)
+    return [say("forgot", zh, by=by(found["difference"]["mean"], zh))] if found else []
+
+
+def forgetting(context: Context) -> Row:
+    """What was measured of this adapter's general ability; empty where nothing was."""
     path, best = context.run_dir / "forgetting.json", read_json(context.input("evaluate") / "scores.json")["best"]
-    found = read_json(path) if path.exists() else {}
-    if not found or found.get("adapter") != weights_mark(context.input(best) / "adapter"):
-        return []
-    return [say("forgot", zh, by=by(found["difference"]["mean"], zh))]
+    found: Row = read_json(path) if path.exists() else {}
+    return found if found and found["adapter"] == weights_mark(context.input(best) / "adapter") else {}
 
 
 def failures(context: Context, scores: Row) -> Row:

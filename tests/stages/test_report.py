@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from tags import Tags
 
-from factory.config import Config
+from factory import gates
+from factory.config import Config, Evaluate, Gates
 from factory.costs import Measured
 from factory.domain import FREE, Domain, Task
-from factory.files import read_json, templates, write_json
+from factory.files import read_json, templates, weights_mark, write_json
 from factory.pictures import curve
 from factory.records import write_records
 from factory.references import Reference, keep, standard
@@ -215,6 +216,35 @@ def spend(told: Context, price: float = 0.5, rival: str = "d") -> None:
         told.run_dir / "costs.json",
         {"price_per_hour": price, "models": {name: asdict(one) for name, one in models.items()}},
     )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_a_release_measured_is_shown(tmp_path: Path, language: str) -> None:
+    scores, zh = make_scores(language), language == "zh"
+    make_run(tmp_path, scores)
+    told = context(tmp_path, language)
+    (tmp_path / scores["best"] / "adapter").mkdir()
+    adapter = tmp_path / scores["best"] / "adapter"
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    before, after = ({"en sense": cell(60, 20), "mean": cell(60, 20)}, {"en sense": cell(40, 20), "mean": cell(40, 20)})
+    found = {
+        "adapter": weights_mark(adapter), "models": {"base": before, "specialist": after},
+        "difference": {name: {"difference": -20.0, "low": -31.0, "high": -9.0, "n": 20} for name in before},
+        "perplexity": {"base": {"en": 40.0}, "specialist": {"en": 90.0}},
+    }  # fmt: skip
+    write_json(tmp_path / "forgetting.json", found)
+    gates.keep(tmp_path, adapter, Gates(), gates.of_forgetting(found, Gates()))
+    run_stages([STAGE], told)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert Tags(page).open == [] and 'id="forgotten"' in page
+    assert ("常识（英文）" if zh else "common sense (English)") in page
+    assert ("有门槛没有通过（保住通用能力）" if zh else "it does not pass every gate (general ability kept)") in page
+    assert ("困惑度为基座的 2.25 倍，至多 10 倍" if zh else "2.25 times the base") in page
+    told = context(tmp_path, language)
+    told.domain.config = replace(told.config, evaluate=Evaluate(gates=Gates(forgets=30.0)))
+    run_stages([STAGE], told)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert ("未测" if zh else "not measured") in page, "under other limits"
 
 
 def test_references_stand_in_the_table_and_the_pictures(tmp_path: Path) -> None:
