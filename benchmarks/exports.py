@@ -1,4 +1,4 @@
-"""What each export of a finished run costs: score beside the trained model's, same answers, size, memory, speed.
+"""What each export of a finished run costs: score beside the trained model's, same answers, size, memory. Speed: inference.py.
 
     python benchmarks/exports.py cooking            # a run of ./runs; makes the exports that are not there yet, then collects
     python benchmarks/exports.py legal --run lawbench  # of benchmarks/legal.py, some 15 minutes each; fewer items: [export] parity_items
@@ -65,14 +65,12 @@ def current(run: Path, name: str) -> dict[str, Any]:
 def row(name: str, note: dict[str, Any]) -> dict[str, Any]:
     """What of an export.json the tables show; `tasks`: score and what it is beside the trained model's, in points."""
     parity, budget = note["parity"], note["budget"]
-    threads = budget["threads"][max(budget["threads"])]
     tasks = {task: (cell["score"], round(cell["score"] - cell["trained"], 2)) for task, cell in parity["tasks"].items()}
     return {
         "base": note["base"]["name"], "domain": note["domain"], "kind": name, "items": parity["items"],
         "trained": parity["mean"]["trained"], "score": parity["mean"]["score"], "identical": parity["mean"]["identical"],
         "tasks": tasks, "passed": parity["passed"], "logprob": parity["logprob_difference"], "processor": processor(),
-        "mb": round(budget["bytes"] / 1e6), "peak_mb": budget["peak_mb"], "tps": threads["gen_tps"],
-        "first_ms": threads["first_token_ms"], "packages": note["packages"],
+        "mb": round(budget["bytes"] / 1e6), "peak_mb": budget["peak_mb"], "packages": note["packages"],
     }  # fmt: skip
 
 
@@ -85,11 +83,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines += [
             f"**{base}, {domain}**",
             "",
-            "| export | items | trained model | export | same answers | file | peak memory | first token | tokens/s | limits |",
-            "| --- " * 10 + "|",
+            "| export | items | trained model | export | same answers | log-probability | file | peak memory | limits |",
+            "| --- " * 9 + "|",
             *(
-                f"| {one['kind']} | {one['items']} | {one['trained']:.1f} | {one['score']:.1f} | {one['identical']:.1f}% | {one['mb']} MB | {one['peak_mb']:.0f} MB | "
-                f"{one['first_ms']:.0f} ms | {one['tps']:.0f} | {'kept' if one['passed'] else 'NOT KEPT'} |"
+                f"| {one['kind']} | {one['items']} | {one['trained']:.1f} | {one['score']:.1f} | {one['identical']:.1f}% | {one['logprob']:.4f} | "
+                f"{one['mb']} MB | {one['peak_mb']:.0f} MB | {'kept' if one['passed'] else 'NOT KEPT'} |"
                 for one in own
             ),
             "",
@@ -106,7 +104,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{name} {told[name]}" for name in ("vertical-factory", "torch", "transformers") if name in told
         )
         lines += [
-            f"Scores of 100, means over tasks; speed on 2 threads of {own[0]['processor']}; {named}, llama.cpp of xllamacpp.",
+            f"Scores of 100, means over tasks; log-probability: mean difference a token; {own[0]['processor']}; {named}, llama.cpp of xllamacpp.",
             "",
         ]
     return "\n".join(lines)
