@@ -119,7 +119,7 @@ DETAILS = {  # what evaluate says of a gate, dpo of its reason and factory cost 
     r"not measured yet: factory release": "还没有测，发布时测",
     r"general ability (.+), may fall by (.+)": r"通用能力 \1，最多可降 \2 分",
     r"perplexity of texts outside the domain (.+) times the base's, at most (.+)": r"领域之外文本的困惑度为基座的 \1 倍，至多 \2 倍",
-    r"(.+) s an answer \(median of (\d+), one at a time\), at most (.+)": r"每个回答 \1 秒（逐个提问 \2 次的中位数），至多 \3 秒",
+    r"(.+) s an answer \(median of (\d+), one at a time\), at most (.+)": r"每次回答 \1 秒（逐题作答 \2 次的中位数），最多 \3 秒",
     r"(.+), (\d+) cores, (\d+) GB memory, no GPU": r"\1，\2 核，\3 GB 内存，无 GPU",
     r"(.+), (\d+) cores, (\d+) GB memory, (\d+ x )?GPU (.+), (\d+) GB": r"\1，\2 核，\3 GB 内存，\4GPU \5，\6 GB",
     r"(\d+) pairs, fewer than (\d+) \(prefer\.min_pairs = (\d+)\)": r"只有 \1 个偏好对，少于 \2 个（prefer.min_pairs = \3）",
