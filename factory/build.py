@@ -150,6 +150,12 @@ def open_run(domain: str, run: str) -> Path:
     return folder
 
 
+def is_scored(order: Order) -> bool:
+    """Whether the run has its scores and the order asks for no other ones: then other models need no training of it anew."""
+    asked = order.source or order.tasks is not None or order.settings is not None
+    return not asked and (RUNS / order.domain / order.run / "evaluate" / "manifest.json").exists()
+
+
 def run_domain(domain: str, run: str) -> Domain:
     """The domain with the settings that the run was built with."""
     return load_domain(domain, run_settings(domain, run))

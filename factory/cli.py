@@ -216,7 +216,7 @@ def evaluate(
 ) -> None:
     """Answer the frozen eval set with base, SFT and DPO, and print the scoreboard.
 
-    What --model scores is kept in the run as a reference and shown in the report, until --forget.
+    What --model scores is kept in the run as a reference and shown in the report, until --forget; a run that has its scores stays as it is.
 
     Examples:
 
@@ -229,15 +229,13 @@ def evaluate(
       factory eval legal --forget bigger
     """
     from factory import references
-    from factory.build import Order, build_run, open_run, refresh_report
+    from factory.build import Order, build_run, is_scored, open_run, refresh_report
 
     if again and not model:
         raise FactoryError("--again is for --model.", f"Example: factory eval {domain} --model ADDRESS --again")
-    folder = (
-        open_run(domain, run)
-        if forget and not model
-        else build_run(Order(domain, run, source, task, settings, until="evaluate"), say)
-    )
+    order = Order(domain, run, source, task, settings, until="evaluate")
+    as_it_is = (model and is_scored(order)) or (forget and not model)
+    folder = open_run(domain, run) if as_it_is else build_run(order, say)
     for name in forget or []:
         references.forget(folder, name)
     for name in model or []:

@@ -22,6 +22,7 @@ _SIZES = {
     12: 8,
 }  # bytes of a value by GGUF's number for its type
 _TEXT, _LIST = 8, 9
+_LENGTH = struct.Struct("<Q")
 
 
 def check_gguf(path: Path) -> None:
@@ -96,6 +97,9 @@ class _Header:
             inner, count = self.number("<I"), self.number("<Q")
             if inner in _SIZES:
                 self.at += count * _SIZES[inner]
+            elif inner == _TEXT:  # a vocabulary: a few hundred thousand
+                for _ in range(count):
+                    self.at += 8 + _LENGTH.unpack_from(self.data, self.at)[0]
             else:
                 for _ in range(count):
                     self.skip(inner)

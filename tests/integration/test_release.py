@@ -151,7 +151,8 @@ def test_a_slow_specialist_is_refused(work: Path) -> None:
 
 
 def test_other_models_on_the_same_items(work: Path, built: Path) -> None:
-    before = digest_tree(work / RUN / "evaluate")
+    before = digest_tree(work / RUN / "evaluate"), digest_tree(work / RUN / "sft")
+    append(work / "domains/toy/domain.py", "# a later version: a build would train anew\n")
     base = read_json(work / RUN / "sft" / "base.json")["path"]
     published = work / "published.csv"
     published.write_text(
@@ -166,7 +167,7 @@ def test_other_models_on_the_same_items(work: Path, built: Path) -> None:
     for name in ("default:sft", "Giant", "Other", "toy-teacher"):
         assert name[:6] in references, said
     assert "37.5" in said, "the mean of what was published on every task"
-    assert digest_tree(work / RUN / "evaluate") == before
+    assert (digest_tree(work / RUN / "evaluate"), digest_tree(work / RUN / "sft")) == before
     for bad, why in (
         ("nobody", "no model that can be scored"), ("no.csv", "cannot be read"), ("other:sft", "No run 'other'"),
     ):  # fmt: skip
