@@ -31,6 +31,7 @@ from factory.domain import load_domain
 from factory.models import weights_parameters
 from factory.records import Prediction, read_records, read_rows
 from factory.references import kept
+from factory.verdict import say, size
 from factory.stage import seconds_of
 
 RUN = Path("runs/legal/lawbench")
@@ -92,7 +93,7 @@ def ladder(models: list[str]) -> None:
             + f" | {mean['score']:.1f} [{mean['low']:.0f}, {mean['high']:.0f}] |"
         )
     if found.problem:
-        told = f"No effective size can be read off this ladder ({found.problem}; see docs/report.md)."
+        told = say(f"dense_{found.problem}", False, n=len(rungs), high=size(found.high), low=size(found.low))
     else:
         told = f"Effective size of the specialist: {found.effective / 1e9:.2g} B parameters, {found.density:.0f} times its own."
     text = "\n".join([*lines, "", f"{told} {scores['models']['best']['mean']['n']} items; {processor()}.", ""])
