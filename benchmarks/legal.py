@@ -31,8 +31,8 @@ from factory.domain import load_domain
 from factory.models import weights_parameters
 from factory.records import Prediction, read_records, read_rows
 from factory.references import kept
-from factory.verdict import say, size
 from factory.stage import seconds_of
+from factory.verdict import say, size
 
 RUN = Path("runs/legal/lawbench")
 SETTINGS = ("tasks=[]", "options.recite=false")
