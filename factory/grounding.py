@@ -8,9 +8,8 @@ from factory.numerals import articles, numbers
 from factory.text import cjk_share, ngrams, squeeze
 
 LIKE_QUOTE = 88  # of 100: similarity of the quotation to the best stretch of the passage
-OWN_WORDS = (
-    0.75  # share of the answer's two-letter (Latin: five-letter) runs that may be neither in passage nor question
-)
+OWN_WORDS = 0.75  # share of the answer's runs that may be neither in passage nor question
+_WORD = re.compile(r"[a-zß-öø-ÿ]{4,}")
 _TITLE = re.compile(r"《([^》]+)》")
 _NAME = re.compile(r"(?<![.!?:\"'“] )(?<!^)(?<![A-Za-z])[A-Z][a-z]{2,}(?![A-Za-z])")  # also between Chinese letters
 _ONE = re.compile(r"一|\b(?:one|an?|once|first|single)\b", re.IGNORECASE)  # 1 in words, which `numbers` does not count
@@ -56,7 +55,13 @@ def unsupported(answer: str, passage: str, question: str, quote: str = "", case:
 
 
 def known_share(text: str, source: str) -> float:
-    """Share of a text's two-letter (Latin: five-letter) runs that stand in the source."""
-    size = 2 if cjk_share(text) > 0.3 else 5
-    said = ngrams(squeeze(text), size)
-    return len(said & ngrams(squeeze(source), size)) / max(1, len(said))
+    """Share of a text's `runs` that stand in the source; 1 for a text that has none."""
+    said = runs(text)
+    return len(said & runs(source)) / len(said) if said else 1.0
+
+
+def runs(text: str) -> set[str]:
+    """What a text is made of, for a look-up: every two letters of Chinese on end, the first four letters of every longer Latin word."""
+    squeezed = squeeze(text)
+    chinese = {run for run in ngrams(squeezed, 2) if cjk_share(run) == 1}
+    return chinese | {word[:4] for word in _WORD.findall(text.lower())}

@@ -41,6 +41,11 @@ def articles(text: str) -> dict[str, str]:
     return found
 
 
+def without_articles(text: str) -> str:
+    """A text without the articles of a law that it names."""
+    return _ARTICLES.sub("", unicodedata.normalize("NFKC", text))
+
+
 def chinese_number(text: str) -> int:
     """三百二十一 as 321; a row of digits (二〇二四) as it stands."""
     if not set(text) & {*_UNITS, "万", "亿"}:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factory.drafts import Draft
 from factory.errors import FactoryError, suggest
 from factory.kinds import TASKS
 from factory.quality import language_of
 from factory.records import Message, Passage, read_rows, write_records
 from factory.rules import reading
 from factory.stage import Say
-from factory.synthesis import KINDS, Draft, Wanted, estimate, write
+from factory.synthesis import KINDS, Wanted, estimate, write
 from factory.teacher import Limits, open_teacher
 
 

@@ -90,14 +90,14 @@ def told(server: Served, body: dict[str, Any]) -> dict[str, Any]:
     if form == "Answered":
         return {"question": f"What holds for {subject}?", "answer": answer, "quote": fact}
     if form == "Judged":
-        return {"statement": f"{subject} is quite another thing.", "correct": False, "reason": answer, "quote": fact}
+        return {"statement": f"{fact.rstrip('.')} at dawn.", "correct": False, "reason": answer, "quote": fact}
     if form == "Sorted":
-        sorts = [subject, "another thing", "none of both"]
+        sorts = [subject, *re.findall(r"\w+", fact)[-2:]]
         return {"case": f"It {fact.partition(' ')[2]}", "categories": sorts, "category": subject, "reason": answer, "quote": fact}  # fmt: skip
     if form == "Talk":
         return {
-            "question": f"Tell me of {subject}.",
-            "answer": fact,
+            "question": f"What is this of {subject}?",
+            "answer": f"{subject}.",
             "follow_up": f"What else of {subject}?",
             "follow_up_answer": answer,
             "quote": fact,
@@ -109,8 +109,14 @@ def told(server: Served, body: dict[str, Any]) -> dict[str, Any]:
         return {"better": "A" if server.doubts or len(first) < len(second) else "B"}
     if form == "Verdict":
         return {"supported": not server.doubts, "answers_the_question": True}
-    if form == "Answerable":
-        return {"answerable": server.doubts}
+    if form == "Unaided":
+        asked = text.rpartition("Question: ")[2]
+        stated = not asked.startswith("Who invented") or server.doubts
+        return {"stated": stated, "answer": fact if stated else ""}
+    if form == "Weighed":
+        return {"correct": server.doubts}
+    if form == "Chosen":
+        return {"category": subject}
     return {
         "answer": body["response_format"]["json_schema"]["schema"]["properties"]["answer"].get("enum", [fact or "?"])[0]
     }

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from served import Served, served
 
 from factory.errors import FactoryError
 from factory.files import write_json
 from factory.generate import Answer, Question
 from factory.grounding import unsupported
-from factory.kinds import Short, Sorted
+from factory.kinds import Short
 from factory.progress import Progress
-from factory.records import Passage
-from factory.synthesis import KINDS, Draft, _draft, _fault
+from factory.synthesis import KINDS
 from factory.teacher import KEY, Ask, Limits, Teacher, answers_of, open_teacher
 from factory.teaching import Wish, synthesize_file, told
 
@@ -72,7 +70,7 @@ def test_every_kind_is_written_judged_and_told(tmp_path: Path, teacher: Served) 
     assert by_kind["decline"]["completion"][0]["content"] == "The text does not say."
     assert by_kind["judge"]["completion"][0]["content"].startswith("Not correct. ")
     choice = by_kind["classify"]
-    asked = "Which of these does it belong to: Green tea, another thing, none of both? It tea brews at 75 degrees"
+    asked = "Which of these does it belong to: Green tea, minutes, two? It tea brews at 75 degrees"
     assert asked in choice["prompt"][0]["content"]
     assert choice["completion"][0]["content"].startswith("Green tea. Green tea brews at 75 degrees")
     assert [turn["role"] for turn in by_kind["talk"]["prompt"]] == ["user", "assistant", "user"]
@@ -107,7 +105,7 @@ def test_broken_off_it_goes_on_and_finished_it_replays_without_a_teacher(tmp_pat
 
 def test_where_the_budget_ends_what_was_accepted_is_written(tmp_path: Path, teacher: Served) -> None:
     summary, rows = synthesize(tmp_path, teacher, per_passage=2, limits=Limits(tokens=700, concurrency=1))
-    assert len(teacher.asked) == 6 and 2 <= len(rows) == summary["accepted"] <= 3
+    assert len(teacher.asked) == 6 and 1 <= len(rows) == summary["accepted"] <= 3
     assert told(summary)[-1].startswith("Stopped before the end. The teacher's budget is spent: 720 tokens.")
     assert "run the same command again" in told(summary)[-1]
     more, again = synthesize(tmp_path, teacher, per_passage=2)
@@ -121,12 +119,12 @@ def test_the_estimate_has_the_judgements_and_knows_what_was_answered(
     wish = {"per_passage": 2, "kinds": ["fact", "decline"]}
     summary, _ = synthesize(tmp_path, teacher, **wish)
     out = capsys.readouterr().out
-    assert f"    {summary['calls']} calls, 0 of them answered before" in out and summary["calls"] == 40
+    assert f"    {summary['calls']} calls, 0 of them answered before" in out and summary["calls"] == 50
     tokens = re.search(r"about (\d+)k tokens in", out)
     letters = sum(len(turn["content"]) for body in teacher.asked for turn in body["messages"])
-    assert tokens and int(tokens[1]) == pytest.approx(0.28 * letters / 1000, abs=1)
+    assert tokens and int(tokens[1]) == pytest.approx(0.28 * letters / 1000, rel=0.1)
     synthesize(tmp_path, teacher, **wish)
-    assert "    40 calls, 40 of them answered before; about 0k tokens in" in capsys.readouterr().out
+    assert "    50 calls, 50 of them answered before; about 0k tokens in" in capsys.readouterr().out
 
 
 def test_an_unknown_language_is_one_clear_line(tmp_path: Path, teacher: Served) -> None:
@@ -147,6 +145,8 @@ def test_what_the_passage_does_not_bear_out_is_refused(tmp_path: Path, teacher: 
     teacher.wrong, teacher.doubts = False, True
     with pytest.raises(FactoryError, match="judged as not supported"):
         synthesize(tmp_path, teacher, per_passage=1, kinds=["explain"])
+    with pytest.raises(FactoryError, match="answered otherwise when asked again"):
+        synthesize(tmp_path, teacher, per_passage=1, kinds=["judge"])
     with pytest.raises(FactoryError, match="the passage does answer it"):
         synthesize(tmp_path, teacher, per_passage=1, kinds=["decline"])
 
@@ -154,7 +154,7 @@ def test_what_the_passage_does_not_bear_out_is_refused(tmp_path: Path, teacher: 
 def test_a_busy_teacher_is_asked_again(tmp_path: Path, teacher: Served) -> None:
     teacher.failures = [503, 429]
     summary, _ = synthesize(tmp_path, teacher, count=2, per_passage=1, limits=Limits(concurrency=1))
-    assert summary["accepted"] == 2 and len(teacher.asked) == 4
+    assert summary["accepted"] == 2 and len(teacher.asked) == 6
 
 
 @pytest.mark.parametrize(
@@ -222,46 +222,11 @@ def test_grounding(answer: str, passage: str, question: str, bad: str) -> None:
     assert "quotation" in unsupported(answer, passage, question, "words that stand nowhere at all")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_choice_names_its_categories_in_an_order_that_gives_nothing_away(language: str) -> None:
-    said = {
-        "en": {"case": "It rests in the shade.", "categories": ["wilted", "fired", "rolled"], "category": "wilted", "reason": "Wilted tea rests in the shade.", "quote": "q"},
-        "zh": {"case": "茶叶在阴凉处静置。", "categories": ["萎凋", "杀青"], "category": "萎凋", "reason": "萎凋时茶叶在阴凉处静置。", "quote": "q"},
-    }[language]  # fmt: skip
-    draft = _draft("classify", Passage("p", "tea.md", "x"), Sorted.model_validate(said), language)
-    assert draft
-    assert (draft.question, draft.answer) == {
-        "en": ("Which of these does it belong to: fired, rolled, wilted? It rests in the shade.", "wilted. Wilted tea rests in the shade."),
-        "zh": ("下面的情形属于哪一类（杀青、萎凋）？茶叶在阴凉处静置。", "萎凋。萎凋时茶叶在阴凉处静置。"),
-    }[language]  # fmt: skip
-    for bad in ({"category": "steamed"}, {"categories": ["wilted", "wilted"], "category": "wilted"}):
-        with pytest.raises(ValidationError):
-            Sorted.model_validate({**said, **bad})
-
-
 def test_a_case_may_have_numbers_and_names_of_its_own() -> None:
     passage = "劳动者每满一年支付一个月工资的经济补偿；不满六个月的，支付半个月工资。"
     assert not unsupported("Peter工作满3年，支付3个月工资。", passage, "Peter工作满3年，能得多少补偿？", case=True)
     assert "3" in unsupported("工作满3年，支付3个月工资。", passage, "工作满3年能得多少补偿？")
     assert "第九条" in unsupported("依照第九条支付工资补偿。", passage, "依照第九条能得多少补偿？", case=True)
-
-
-@pytest.mark.parametrize(
-    ("kind", "question", "answer", "reason"),
-    [
-        ("fact", "How long does oolong rest?", "It rests for three days in the shade.", ""),
-        ("fact", "I would like to have some oolong.", "It rests for three days in the shade.", "no question"),
-        ("fact", "What does the passage say of oolong?", "It rests for three days in the shade.", "speaks of the passage"),
-        ("fact", "How long does oolong rest?", "The passage says three days in the shade.", "speaks of the passage"),
-        ("fact", "乌龙茶要放多久？", "休息三天，放在阴凉处，不要见光。", "language"),
-        ("fact", "Does oolong rest in the shade?", "Oolong rest in the shade", "the answer is in the question"),
-        ("decline", "Who was the first to roast oolong?", "The text does not say.", ""),
-        ("decline", "Does oolong rest for three days in the shade?", "The text does not say.", "the passage may answer it"),
-    ],
-)  # fmt: skip
-def test_what_can_be_seen_to_be_wrong(kind: str, question: str, answer: str, reason: str) -> None:
-    passage = Passage("p", "tea.md", "Oolong rests for three days in the shade.")
-    assert _fault(Draft(kind, passage, question, answer), "en")[0] == reason
 
 
 def test_the_money_runs_out(tmp_path: Path, teacher: Served) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from factory.drafts import Draft
 from factory.errors import FactoryError
 from factory.files import digest
 from factory.generate import Question
 from factory.progress import Progress
 from factory.records import EvalItem, Example, Passage, read_records, write_records
 from factory.stage import Context, Stage, code_parts
-from factory.synthesis import KINDS, Draft, Wanted, estimate, write
+from factory.synthesis import KINDS, Wanted, estimate, write
 from factory.teacher import SPENT, Teacher, answers_of, asks_about, limits_of, open_teacher
 
 
