@@ -123,6 +123,14 @@ def test_every_source_has_its_licence_and_what_was_not_learned_is_not_listed(tmp
     assert "/home/someone" not in page
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "The documents come from `%s`."), ("zh", "资料取自 `%s`。")])
+def test_the_address_of_a_source_is_told_with_its_commit(tmp_path: Path, language: str, said: str) -> None:
+    job, address = make_job(tmp_path, language), "https://host/papers.git@3f2c1ab"
+    assert said.partition("`")[0] not in told(job)
+    write_json(job.run_dir / "run.json", {"source": "/home/someone/papers", "address": address})
+    assert f"- {said % address}\n" in told(job)
+
+
 def test_many_sources_are_told_by_folder_and_the_smallest_are_counted(tmp_path: Path) -> None:
     def found(folders: int, files: int) -> dict[str, Any]:
         places = [(folder, file) for folder in range(folders) for file in range(files)]

@@ -12,7 +12,7 @@ from typing import Any
 import factory
 from factory.costs import price_per_hour
 from factory.datafacts import shared_folder, veil
-from factory.files import read_text, templates
+from factory.files import read_json, read_text, templates
 from factory.models import BaseModel, find_base
 from factory.records import Document, EvalItem, Example, Preference, read_records
 from factory.stage import manifest, seconds_of
@@ -54,6 +54,7 @@ def card(job: Job, scores: Row, found: Row, gates: list[Row]) -> str:
         general_items=found["difference"]["mean"]["n"],
         forgotten=list(forgotten(found, zh)),
         sources=sources([one for one in documents if one.split != "eval"], job.domain.folder),
+        address=_address(job),
         kept_back=sum(one.split == "eval" for one in documents),
         curated=made["curate"]["summary"],
         teachers=_teachers(job),
@@ -148,6 +149,12 @@ def _named(place: str, group: Sequence[Document]) -> str:
     if not title or title == Path(place).stem:
         return code
     return "{} ({})".format(re.sub(r"([\\`*_\[\]<>#&])", r"\\\1", title), code)
+
+
+def _address(job: Job) -> str:
+    """The git address or dataset that the run's documents come from, as one piece of code; empty where they lie here."""
+    notes = job.run_dir / "run.json"
+    return _plain(read_json(notes).get("address", "") if notes.exists() else "").replace("`", "'")
 
 
 def _teachers(job: Job) -> Row:
