@@ -15,10 +15,12 @@ from factory.config import Config, Cost
 from factory.domain import Domain
 from factory.export.card import LISTED, card, sources
 from factory.files import read_json, write_json
-from factory.models import catalog
+from factory.models import catalog, local_folder
 from factory.records import Document, EvalItem, Example, Preference, write_records
 from factory.stage import manifest
+from factory.stages import sft
 from factory.weights.job import Job, Order
+from factory.weights.merge import write_adapter
 
 LATIN = re.compile(r"[A-Za-z][A-Za-z-]{2,}")
 NAMES = {
@@ -113,6 +115,24 @@ def test_a_base_of_the_hub_is_named_with_its_revision(tmp_path: Path) -> None:
     said = use(told(make_job(tmp_path, base="qwen3-0.6b")))
     assert 'from_pretrained("Qwen/Qwen3-0.6B", revision="main")' in said and "not rounded to NF4" in said
     assert "PyPI" not in said
+
+
+def test_a_base_of_the_hub_is_named_with_the_commit_that_was_fetched(tmp_path: Path) -> None:
+    """As huggingface_hub notes it beside the files; a commit that the run noted stays."""
+    from huggingface_hub._local_folder import write_download_metadata
+
+    job, fetched, noted = make_job(tmp_path, base="qwen3-0.6b"), "c1899de" + "0" * 33, "9f2b3aa" + "1" * 33
+    job.adapter.mkdir()
+    write_json(job.adapter / "adapter_config.json", {})
+    write_download_metadata(local_folder(catalog()["qwen3-0.6b"]), "config.json", fetched, "etag")
+    assert sft._note("qwen3-0.6b", tmp_path)["revision"] == fetched
+    for commit in (fetched, noted):
+        said = use(told(job))
+        assert f"revision `{commit}`" in said and f'revision="{commit}"' in said and "main" not in said
+        write_adapter(job, tmp_path / commit)
+        assert read_json(tmp_path / commit / "adapter_config.json")["revision"] == commit
+        job.base["revision"] = noted
+    assert "revision" not in sft._note("gemma-3-270m", tmp_path), "it comes from PyPI"
 
 
 def test_every_source_has_its_licence_and_what_was_not_learned_is_not_listed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def card(job: Job, scores: Row, found: Row, gates: list[Row]) -> str:
     """Front matter as the Hugging Face hub reads it, then the page."""
     from jinja2 import Environment, StrictUndefined
 
-    config, base = job.domain.config, find_base(job.base["name"])
+    config, base = job.domain.config, replace(find_base(job.base["name"]), revision=job.revision)
     zh = config.language == "zh"
     scores = titled(scores, zh)
     done = [path.parent.name for path in job.run_dir.glob("*/manifest.json")]
