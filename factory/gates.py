@@ -15,11 +15,12 @@ Gate = dict[str, Any]  # name, passed (None: not measured yet), detail
 def of_forgetting(found: dict[str, Any], limits: Gates) -> list[Gate]:
     """On what was forgotten (`forgetting.forgetting`): points of general ability, and how texts outside the domain are read.
 
+    The estimate is held to the limit, not the interval's lower end, which so few items put far below it.
     Where a base hardly knows more than chance gives (25 of 100), it has no points to lose: there the perplexity tells.
     """
     row, perplexity = found["difference"]["mean"], found["perplexity"]
     ratio = max(after / perplexity["base"][language] for language, after in perplexity["specialist"].items())
-    ability = f"general ability {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}], may fall by {limits.forgets:g}"
+    ability = f"general ability {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}], the estimate may fall by {limits.forgets:g}"
     reads = f"perplexity of texts outside the domain {ratio:.2f} times the base's, at most {limits.perplexity:g}"
     return [
         {"name": "forgetting", "passed": row["difference"] >= -limits.forgets, "detail": ability},

@@ -87,7 +87,11 @@ def told(job: Job) -> str:
     scores = read_json(job.run_dir / "evaluate" / "scores.json")
     gates = [
         *scores["gates"],
-        {"name": "forgetting", "passed": True, "detail": "general ability -5.0 [-9.0, -1.0], may fall by 10"},
+        {
+            "name": "forgetting",
+            "passed": True,
+            "detail": "general ability -5.0 [-9.0, -1.0], the estimate may fall by 10",
+        },
         {"name": "latency", "passed": True, "detail": "0.8 s an answer (median of 8, one at a time), at most 2"},
     ]
     return card(job, scores, found, gates)
@@ -223,7 +227,7 @@ def test_a_chinese_card_is_chinese(tmp_path: Path) -> None:
     words = re.sub(r"```.*?```|`[^`]*`|\(?https?://\S+", " ", text, flags=re.S)
     assert set(LATIN.findall(words)) <= NAMES
     for said in (
-        "高于：基座模型", "通用能力 -5.0 [-9.0, -1.0]，最多可降 10 分", "每次回答 0.8 秒（逐题作答 8 次的中位数），最多 2 秒",
+        "高于：基座模型", "通用能力 -5.0 [-9.0, -1.0]，估计值最多可降 10 分", "每次回答 0.8 秒（逐题作答 8 次的中位数），最多 2 秒",
         "阅读（中文）", "困惑度（中文）", "| 平均 |", "未注明", "费用：", "按机器每小时 0.5 美元计", "（`curate.general`）：40 道", *(two[1] for two in TASKS.values()),
     ):  # fmt: skip
         assert said in text, said

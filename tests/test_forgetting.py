@@ -17,6 +17,7 @@ from factory.config import Gates
 from factory.files import read_json, read_sealed, write_json
 from factory.forgetting import LANGUAGES, forgetting, general_rows, items
 from factory.gates import of_forgetting
+from factory.verdict import in_words
 
 KINDS = ("reading", "arithmetic", "sense", "instruction")
 
@@ -132,6 +133,15 @@ def test_more_damage_is_refused_where_less_passes(tmp_path: Path) -> None:
     lost = measured[1]["difference"]["mean"]["difference"]
     least = Gates(forgets=max(0.0, -lost - 0.1), perplexity=1e9)
     assert [gate["passed"] for gate in of_forgetting(measured[1], least)] == [lost >= 0, True]
+
+
+def test_the_gate_says_that_the_estimate_decides() -> None:
+    """The interval reaches below the limit, and the gate is passed."""
+    row = {"difference": -8.0, "low": -15.0, "high": -1.0}
+    found = {"difference": {"mean": row}, "perplexity": {"base": {"en": 40.0}, "specialist": {"en": 40.0}}}
+    gate = of_forgetting(found, Gates(forgets=10))[0]
+    assert gate["passed"] and gate["detail"] == "general ability -8.0 [-15.0, -1.0], the estimate may fall by 10"
+    assert in_words(gate["detail"], zh=True) == "通用能力 -8.0 [-15.0, -1.0]，估计值最多可降 10 分"
 
 
 def test_gates_not_measured_yet_are_named(tmp_path: Path) -> None:
