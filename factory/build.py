@@ -176,6 +176,7 @@ def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
     after = _after(order, old)
     notes = old or (_remembered(folder.parent / after) if after else {})
     source = "" if order.source == "sample" else _resolve(order.source) or notes.get("source", "")
+    address = _address(order.source) if order.source else notes.get("address", "")
     tasks = order.tasks if order.tasks is not None else notes.get("tasks")
     settings = order.settings if order.settings is not None else notes.get("settings")
     if after and order.settings is not None:  # a round keeps the settings of the one before it
@@ -190,7 +191,14 @@ def prepare(order: Order) -> tuple[tuple[Stage, ...], Context, dict[str, Any]]:
     earlier = folder.parent / after if after else None
     where = Path(source) if source else None
     context = Context(domain, folder, "", where, evals=evals, earlier=earlier, ranks=order.ranks)
-    kept = {"source": source, "tasks": tasks, "settings": settings or [], "evals": evals, "after": after}
+    kept = {
+        "source": source,
+        "address": address,
+        "tasks": tasks,
+        "settings": settings or [],
+        "evals": evals,
+        "after": after,
+    }
     return stages(order.until), context, kept
 
 
@@ -241,6 +249,13 @@ def _resolve(source: str) -> str:
     if path.is_dir() and not any(file.is_file() for file in path.rglob("*")):
         raise FactoryError(f"Source {source} is empty.", "Put documents into it, or give another folder.")
     return str(path)
+
+
+def _address(source: str) -> str:
+    """Where others find the source, for the model card; empty for a place on this machine."""
+    from factory.sources import public
+
+    return public(source)
 
 
 def _overrides(tasks: list[str] | None, settings: list[str] | None) -> list[str]:

@@ -138,7 +138,7 @@ class Gates:
     )  # clearly better on the mean than each: interval above 0
     not_below: list[str] = field(default_factory=lambda: ["ngram"])  # not worse on the mean than each
     margin: float = 5.0  # points: not worse is shown when the interval of the difference ends above minus this
-    forgets: float = 10.0  # points of general ability that it may lose; measured by factory release
+    forgets: float = 10.0  # points of general ability that it may lose, by the estimate; measured by factory release
     perplexity: float = 10.0  # times that of the base on texts outside the domain, at most; measured by factory release
     seconds: float = 0.0  # most seconds an answer may take on this machine; measured by factory release; 0: no limit
     format: float = 0.9  # least share of its answers that are not empty and end by themselves

@@ -68,6 +68,17 @@ def read_json(path: Path) -> Any:
         raise FactoryError(f"{path} is not JSON (line {error.lineno}: {error.msg}).", "Mend or delete it.") from error
 
 
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object with its own digest: `read_sealed` believes it as long as nobody changes it."""
+    write_json(path, value | {"digest": digest(value)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote; empty where there is nothing, or where it was changed since."""
+    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    return found if found.pop("digest", "") == digest(found) else {}
+
+
 def templates(name: str) -> Path:
     """A folder of templates/: installed as factory.templates; in a source checkout at the top."""
     try:

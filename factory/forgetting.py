@@ -19,7 +19,7 @@ from typing import Any
 from factory.answers import Answers, answers_of_weights, weights_digest
 from factory.difficulty import Part, losses
 from factory.domain import Task
-from factory.files import digest, read_json, weights_mark, write_json
+from factory.files import digest, read_sealed, weights_mark, write_sealed
 from factory.generate import Question, answer
 from factory.models import find_base, load_answering
 from factory.progress import Progress
@@ -29,10 +29,11 @@ from factory.statistics import Scores, compare, summarize
 
 LANGUAGES = ("en", "zh")
 RESAMPLES = 2000
+FILE = "forgetting.json"
 
 
 def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: Path, say: Say) -> dict[str, Any]:
-    """Base and specialist on the general set of every language that the base knows; kept as `forgetting.json` in the run.
+    """Base and specialist on the general set of every language that the base knows; kept, sealed, as `forgetting.json` in the run.
 
     Returns models (score, low, high, n by language and kind), difference (specialist - base, in points, paired), perplexity by
     model and language, and the digest of the set.
@@ -40,9 +41,12 @@ def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: 
     languages = _languages(base["name"])
     folder = Path(base["path"])
     mark = digest([weights_digest(folder, adapter), {language: _texts(language) for language in languages}])
-    path = run_dir / "forgetting.json"
-    if path.exists() and (kept := read_json(path)).get("mark") == mark:
-        return dict(kept)
+    path = run_dir / FILE
+    known = read_sealed(path)
+    if known.get("mark") == mark:
+        return known
+    if path.exists() and not known:
+        say(f"    {path} was changed since, or is of an earlier version: measured again")
     scores: dict[str, Scores] = {}
     perplexity: dict[str, dict[str, float]] = {}
     for name, trained in (("base", None), ("specialist", adapter)):
@@ -59,7 +63,7 @@ def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: 
         "difference": compare(scores["specialist"], scores["base"], RESAMPLES),
         "perplexity": perplexity,
     }
-    write_json(path, made)
+    write_sealed(path, made)
     return made
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.config import Gates
-from factory.files import digest, read_json, weights_mark, write_json
+from factory.files import digest, read_json, read_sealed, weights_mark, write_sealed
 
 FILE = "gates.json"
 Gate = dict[str, Any]  # name, passed (None: not measured yet), detail
@@ -15,11 +15,12 @@ Gate = dict[str, Any]  # name, passed (None: not measured yet), detail
 def of_forgetting(found: dict[str, Any], limits: Gates) -> list[Gate]:
     """On what was forgotten (`forgetting.forgetting`): points of general ability, and how texts outside the domain are read.
 
+    The estimate is held to the limit, not the interval's lower end, which so few items put far below it.
     Where a base hardly knows more than chance gives (25 of 100), it has no points to lose: there the perplexity tells.
     """
     row, perplexity = found["difference"]["mean"], found["perplexity"]
     ratio = max(after / perplexity["base"][language] for language, after in perplexity["specialist"].items())
-    ability = f"general ability {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}], may fall by {limits.forgets:g}"
+    ability = f"general ability {row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}], the estimate may fall by {limits.forgets:g}"
     reads = f"perplexity of texts outside the domain {ratio:.2f} times the base's, at most {limits.perplexity:g}"
     return [
         {"name": "forgetting", "passed": row["difference"] >= -limits.forgets, "detail": ability},
@@ -29,14 +30,13 @@ def of_forgetting(found: dict[str, Any], limits: Gates) -> list[Gate]:
 
 def keep(run_dir: Path, adapter: Path, limits: Gates, gates: list[Gate]) -> None:
     """Keep what was measured of an adapter under these limits."""
-    write_json(run_dir / FILE, {"mark": _mark(adapter, limits), "gates": gates})
+    write_sealed(run_dir / FILE, {"mark": _mark(adapter, limits), "gates": gates})
 
 
 def kept(run_dir: Path, adapter: Path, limits: Gates) -> list[Gate]:
     """What was measured of this adapter under these limits; else each such gate as not measured yet."""
-    path = run_dir / FILE
-    found = read_json(path) if path.exists() else {}
-    if found and found["mark"] == _mark(adapter, limits):
+    found = read_sealed(run_dir / FILE)
+    if found.get("mark") == _mark(adapter, limits):
         return list(found["gates"])
     names = ["forgetting", "perplexity", *(["latency"] if limits.seconds else [])]
     return [{"name": name, "passed": None, "detail": "not measured yet: factory release"} for name in names]

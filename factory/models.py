@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError, suggest
-from factory.files import lock, read_json, sha256, write_json
+from factory.files import lock, read_json, read_text, sha256, write_json
 from factory.hardware import Machine, inspect_machine, keep_freed_memory
 from factory.packed import pack_linears
 
@@ -93,6 +93,13 @@ def home() -> Path:
 def local_folder(base: BaseModel) -> Path:
     """Where a base's transformers folder lies, or will lie once it is fetched."""
     return Path(base.name) if base.source == "path" else home() / "models" / base.name
+
+
+def fetched_revision(base: BaseModel) -> str:
+    """The commit of a hub's base that was fetched, as huggingface_hub notes it beside the files; else what the catalog names."""
+    note = local_folder(base) / ".cache" / "huggingface" / "download" / "config.json.metadata"
+    commit = read_text(note).partition("\n")[0].strip() if note.exists() else ""
+    return commit or base.revision
 
 
 def base_folder(name: str, quantization: str, say: Say = print) -> Path:

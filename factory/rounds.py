@@ -47,6 +47,13 @@ def adapter_mark(context: Context) -> dict[str, str]:
     )
 
 
+def rows_mark(context: Context) -> dict[str, str]:
+    """What the rounds before this one trained on, as a part of a fingerprint."""
+    files = ("curate/train.jsonl", "prefer/pairs.jsonl")
+    rows = [digest_tree(run / file) for run in earlier_runs(context).values() for file in files]
+    return {"rows of the rounds before": digest(rows)} if rows else {}
+
+
 def feedback_mark(context: Context) -> dict[str, str]:
     """The feedback of this round, as a part of a fingerprint."""
     if not context.earlier:

@@ -32,7 +32,10 @@ def read_source(source: str, license: str = "", say: Callable[[str], None] = lam
     path = Path(source).expanduser()
     if _GIT.match(source):
         folder = read_folder(fetch_git(source), license=license, say=say)
-        return replace(folder, documents=[replace(made, source=f"{source}:{made.id}") for made in folder.documents])
+        return replace(
+            folder,
+            documents=[replace(made, source=f"{public(source) or source}:{made.id}") for made in folder.documents],
+        )
     if not source.startswith("hf://") and path.exists():
         return read_folder(path, license=license, say=say)
     found = None if source.startswith((".", "/", "~")) else _DATASET.fullmatch(source)
@@ -42,6 +45,17 @@ def read_source(source: str, license: str = "", say: Callable[[str], None] = lam
             "Give a folder, a file, a git address with @COMMIT, or a dataset: hf://OWNER/NAME",
         )
     return read_dataset(found[1], found[2] or "", found[3] or "", license, say)
+
+
+def public(source: str) -> str:
+    """The address of a git repository or dataset as others may see it, with no user, password or query; empty for a place here."""
+    if source.startswith("hf://"):
+        return source
+    found = re.fullmatch(r"(.+)@([0-9a-fA-F]{7,40})", source)
+    if source.startswith("file://") or not _GIT.match(source) or not found:
+        return ""
+    url = re.sub(r"(?<=://)[^/]*@|[?#].*", "", found[1])
+    return "" if "@" in url.removeprefix("git@") else f"{url}@{found[2]}"
 
 
 def read_dataset(name: str, config: str, revision: str, license: str, say: Callable[[str], None]) -> Folder:

@@ -117,7 +117,7 @@ DETAILS = {  # what evaluate says of a gate, dpo of its reason and factory cost 
     r"training rows against eval items": "训练数据与评测题逐条比对",
     r"not scored": "没有评测",
     r"not measured yet: factory release": "还没有测，发布时测",
-    r"general ability (.+), may fall by (.+)": r"通用能力 \1，最多可降 \2 分",
+    r"general ability (.+), the estimate may fall by (.+)": r"通用能力 \1，估计值最多可降 \2 分",
     r"perplexity of texts outside the domain (.+) times the base's, at most (.+)": r"领域之外文本的困惑度为基座的 \1 倍，至多 \2 倍",
     r"(.+) s an answer \(median of (\d+), one at a time\), at most (.+)": r"每次回答 \1 秒（逐题作答 \2 次的中位数），最多 \3 秒",
     r"(.+), (\d+) cores, (\d+) GB memory, no GPU": r"\1，\2 核，\3 GB 内存，无 GPU",

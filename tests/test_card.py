@@ -15,10 +15,12 @@ from factory.config import Config, Cost
 from factory.domain import Domain
 from factory.export.card import LISTED, card, sources
 from factory.files import read_json, write_json
-from factory.models import catalog
+from factory.models import catalog, local_folder
 from factory.records import Document, EvalItem, Example, Preference, write_records
 from factory.stage import manifest
+from factory.stages import sft
 from factory.weights.job import Job, Order
+from factory.weights.merge import write_adapter
 
 LATIN = re.compile(r"[A-Za-z][A-Za-z-]{2,}")
 NAMES = {
@@ -85,7 +87,11 @@ def told(job: Job) -> str:
     scores = read_json(job.run_dir / "evaluate" / "scores.json")
     gates = [
         *scores["gates"],
-        {"name": "forgetting", "passed": True, "detail": "general ability -5.0 [-9.0, -1.0], may fall by 10"},
+        {
+            "name": "forgetting",
+            "passed": True,
+            "detail": "general ability -5.0 [-9.0, -1.0], the estimate may fall by 10",
+        },
         {"name": "latency", "passed": True, "detail": "0.8 s an answer (median of 8, one at a time), at most 2"},
     ]
     return card(job, scores, found, gates)
@@ -115,12 +121,38 @@ def test_a_base_of_the_hub_is_named_with_its_revision(tmp_path: Path) -> None:
     assert "PyPI" not in said
 
 
+def test_a_base_of_the_hub_is_named_with_the_commit_that_was_fetched(tmp_path: Path) -> None:
+    """As huggingface_hub notes it beside the files; a commit that the run noted stays."""
+    from huggingface_hub._local_folder import write_download_metadata
+
+    job, fetched, noted = make_job(tmp_path, base="qwen3-0.6b"), "c1899de" + "0" * 33, "9f2b3aa" + "1" * 33
+    job.adapter.mkdir()
+    write_json(job.adapter / "adapter_config.json", {})
+    write_download_metadata(local_folder(catalog()["qwen3-0.6b"]), "config.json", fetched, "etag")
+    assert sft._note("qwen3-0.6b", tmp_path)["revision"] == fetched
+    for commit in (fetched, noted):
+        said = use(told(job))
+        assert f"revision `{commit}`" in said and f'revision="{commit}"' in said and "main" not in said
+        write_adapter(job, tmp_path / commit)
+        assert read_json(tmp_path / commit / "adapter_config.json")["revision"] == commit
+        job.base["revision"] = noted
+    assert "revision" not in sft._note("gemma-3-270m", tmp_path), "it comes from PyPI"
+
+
 def test_every_source_has_its_licence_and_what_was_not_learned_is_not_listed(tmp_path: Path) -> None:
     page = told(make_job(tmp_path))
     assert "| Penal \\*code\\* / 1 (`data/code.md`) | CC0-1.0 | 1 | 900 |" in page
     assert "| `more/b.md` | not stated | 1 | 400 |" in page and "| `c.md` | MIT | 1 | 100 |" in page
     assert "GPL-3.0" not in page and "training did not see them: 1." in page
     assert "/home/someone" not in page
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "The documents come from `%s`."), ("zh", "资料取自 `%s`。")])
+def test_the_address_of_a_source_is_told_with_its_commit(tmp_path: Path, language: str, said: str) -> None:
+    job, address = make_job(tmp_path, language), "https://host/papers.git@3f2c1ab"
+    assert said.partition("`")[0] not in told(job)
+    write_json(job.run_dir / "run.json", {"source": "/home/someone/papers", "address": address})
+    assert f"- {said % address}\n" in told(job)
 
 
 def test_many_sources_are_told_by_folder_and_the_smallest_are_counted(tmp_path: Path) -> None:
@@ -195,7 +227,7 @@ def test_a_chinese_card_is_chinese(tmp_path: Path) -> None:
     words = re.sub(r"```.*?```|`[^`]*`|\(?https?://\S+", " ", text, flags=re.S)
     assert set(LATIN.findall(words)) <= NAMES
     for said in (
-        "高于：基座模型", "通用能力 -5.0 [-9.0, -1.0]，最多可降 10 分", "每次回答 0.8 秒（逐题作答 8 次的中位数），最多 2 秒",
+        "高于：基座模型", "通用能力 -5.0 [-9.0, -1.0]，估计值最多可降 10 分", "每次回答 0.8 秒（逐题作答 8 次的中位数），最多 2 秒",
         "阅读（中文）", "困惑度（中文）", "| 平均 |", "未注明", "费用：", "按机器每小时 0.5 美元计", "（`curate.general`）：40 道", *(two[1] for two in TASKS.values()),
     ):  # fmt: skip
         assert said in text, said

@@ -14,9 +14,10 @@ from tiny import tiny_model
 from factory import forgetting as module
 from factory import gates
 from factory.config import Gates
-from factory.files import read_json
+from factory.files import read_json, read_sealed, write_json
 from factory.forgetting import LANGUAGES, forgetting, general_rows, items
 from factory.gates import of_forgetting
+from factory.verdict import in_words
 
 KINDS = ("reading", "arithmetic", "sense", "instruction")
 
@@ -70,6 +71,13 @@ def adapter_over(base: Path, out: Path, spread: float) -> Path:
     return out
 
 
+def files_of_an_adapter(out: Path) -> Path:
+    """What tells one adapter from another."""
+    out.mkdir()
+    (out / "adapter_model.safetensors").write_bytes(b"weights")
+    return out
+
+
 def test_what_was_forgotten_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_model(tmp_path / "base")
     base: dict[str, Any] = {"name": str(folder), "path": str(folder), "stop": []}
@@ -82,10 +90,26 @@ def test_what_was_forgotten_is_measured_once(tmp_path: Path, monkeypatch: pytest
     adapter = adapter_over(folder, tmp_path / "other", 2.0)
     found = forgetting(run, base, "none", adapter, lambda text: None)
     assert found["perplexity"]["specialist"] != pytest.approx(found["perplexity"]["base"], rel=0.01)
-    assert found["models"]["base"] == same["models"]["base"] and read_json(run / "forgetting.json") == found
+    assert found["models"]["base"] == same["models"]["base"] and read_sealed(run / "forgetting.json") == found
 
     monkeypatch.setattr(module, "load_answering", lambda *_: pytest.fail("it was measured before"))
     assert forgetting(run, base, "none", adapter, lambda text: None) == found
+
+
+def test_what_was_changed_by_hand_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, run, said = files_of_an_adapter(tmp_path / "adapter"), tmp_path / "runs" / "toy" / "default", []
+    base: dict[str, Any] = {"name": "smollm2-135m-instruct", "path": str(tmp_path), "stop": []}
+    monkeypatch.setattr(module, "load_answering", lambda *_: (None, None))
+    monkeypatch.setattr(module, "answers_of_weights", lambda *_: None)
+    monkeypatch.setattr(module, "_answered", lambda *rest: {"en sense": [1.0, 0.0]})
+    monkeypatch.setattr(module, "_perplexity", lambda *_: 40.0)
+    measured = forgetting(run, base, "none", adapter, said.append)
+    path = run / module.FILE
+    write_json(path, read_json(path) | {"perplexity": {"base": {"en": 99.0}, "specialist": {"en": 40.0}}})
+    assert forgetting(run, base, "none", adapter, said.append) == measured == read_sealed(path)
+    assert said == [f"    {path} was changed since, or is of an earlier version: measured again"]
+    monkeypatch.setattr(module, "_perplexity", lambda *_: pytest.fail("it was measured before"))
+    assert forgetting(run, base, "none", adapter, said.append) == measured
 
 
 def test_more_damage_is_refused_where_less_passes(tmp_path: Path) -> None:
@@ -111,8 +135,17 @@ def test_more_damage_is_refused_where_less_passes(tmp_path: Path) -> None:
     assert [gate["passed"] for gate in of_forgetting(measured[1], least)] == [lost >= 0, True]
 
 
+def test_the_gate_says_that_the_estimate_decides() -> None:
+    """The interval reaches below the limit, and the gate is passed."""
+    row = {"difference": -8.0, "low": -15.0, "high": -1.0}
+    found = {"difference": {"mean": row}, "perplexity": {"base": {"en": 40.0}, "specialist": {"en": 40.0}}}
+    gate = of_forgetting(found, Gates(forgets=10))[0]
+    assert gate["passed"] and gate["detail"] == "general ability -8.0 [-15.0, -1.0], the estimate may fall by 10"
+    assert in_words(gate["detail"], zh=True) == "通用能力 -8.0 [-15.0, -1.0]，估计值最多可降 10 分"
+
+
 def test_gates_not_measured_yet_are_named(tmp_path: Path) -> None:
-    adapter = adapter_over(tiny_model(tmp_path / "base"), tmp_path / "adapter", 0.0)
+    adapter = files_of_an_adapter(tmp_path / "adapter")
     limits = Gates(seconds=2.0)
     assert [(gate["name"], gate["passed"]) for gate in gates.kept(tmp_path, adapter, limits)] == [
         ("forgetting", None), ("perplexity", None), ("latency", None),
@@ -121,6 +154,9 @@ def test_gates_not_measured_yet_are_named(tmp_path: Path) -> None:
     gates.keep(tmp_path, adapter, limits, made)
     assert gates.kept(tmp_path, adapter, limits) == made
     assert gates.kept(tmp_path, adapter, Gates(seconds=1.0))[0]["passed"] is None, "other limits"
+    path = tmp_path / gates.FILE
+    write_json(path, read_json(path) | {"gates": [made[0] | {"detail": "by hand"}]})
+    assert gates.kept(tmp_path, adapter, limits)[0]["passed"] is None, "changed by hand"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

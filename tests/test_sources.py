@@ -10,7 +10,8 @@ import pytest
 from factory import build, sources
 from factory.documents import read_folder
 from factory.errors import FactoryError
-from factory.sources import fetch_git, read_source
+from factory.files import write_json
+from factory.sources import fetch_git, public, read_source
 
 
 @pytest.fixture
@@ -64,6 +65,51 @@ def test_a_repository_is_read_under_its_address(repository: tuple[str, str]) -> 
     address = "@".join(repository)
     (document,) = read_source(address, "CC0-1.0").documents
     assert (document.id, document.source, document.license) == ("a.md", f"{address}:a.md", "CC0-1.0")
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("https://host/papers.git@3f2c1ab", "https://host/papers.git@3f2c1ab"),
+        ("https://me:secret@host/papers.git@3f2c1ab", "https://host/papers.git@3f2c1ab"),
+        ("https://secret@host:8443/papers.git?token=secret@3f2c1ab", "https://host:8443/papers.git@3f2c1ab"),
+        ("https://me:secret@host/papers.git", ""),
+        ("https://me:sec/ret@host/papers.git@3f2c1ab", ""),
+        ("ssh://git@host/papers.git@3f2c1ab", "ssh://host/papers.git@3f2c1ab"),
+        ("git@host:me/papers.git@3f2c1ab", "git@host:me/papers.git@3f2c1ab"),
+        ("hf://owner/name:config@abc123", "hf://owner/name:config@abc123"),
+        ("file:///home/me/papers@3f2c1ab", ""),
+        ("/home/me/papers", ""),
+        ("sample", ""),
+    ],
+)
+def test_an_address_is_shown_without_what_opens_it(source: str, seen: str) -> None:
+    assert public(source) == seen
+
+
+def test_a_run_remembers_the_address_of_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what opens it, until it gets another source."""
+    monkeypatch.setattr(build, "_resolve", lambda source: "/cache/papers" if source else "")
+    folder = build.RUNS / "cooking" / "default"
+    for source, address in (
+        ("https://me:secret@host/papers.git@3f2c1ab", "https://host/papers.git@3f2c1ab"),
+        ("", "https://host/papers.git@3f2c1ab"),
+        ("/cache/papers", ""),
+    ):
+        notes = build.prepare(build.Order("cooking", source=source))[2]
+        assert (notes["source"], notes["address"]) == ("/cache/papers", address)
+        write_json(folder / "run.json", notes)
+        assert "secret" not in (folder / "run.json").read_text(encoding="utf-8")
+
+
+def test_documents_of_a_repository_name_it_without_what_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone" / "a.md").write_text("one", encoding="utf-8")
+    monkeypatch.setattr(sources, "fetch_git", lambda address: tmp_path / "clone")
+    (document,) = read_source("https://me:secret@host/papers.git@3f2c1ab").documents
+    assert document.source == "https://host/papers.git@3f2c1ab:a.md"
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import factory
 from factory.costs import price_per_hour
 from factory.datafacts import shared_folder, veil
-from factory.files import read_text, templates
+from factory.files import read_json, read_text, templates
 from factory.models import BaseModel, find_base
 from factory.records import Document, EvalItem, Example, Preference, read_records
 from factory.stage import manifest, seconds_of
@@ -30,7 +31,7 @@ def card(job: Job, scores: Row, found: Row, gates: list[Row]) -> str:
     """Front matter as the Hugging Face hub reads it, then the page."""
     from jinja2 import Environment, StrictUndefined
 
-    config, base = job.domain.config, find_base(job.base["name"])
+    config, base = job.domain.config, replace(find_base(job.base["name"]), revision=job.revision)
     zh = config.language == "zh"
     scores = titled(scores, zh)
     done = [path.parent.name for path in job.run_dir.glob("*/manifest.json")]
@@ -54,6 +55,7 @@ def card(job: Job, scores: Row, found: Row, gates: list[Row]) -> str:
         general_items=found["difference"]["mean"]["n"],
         forgotten=list(forgotten(found, zh)),
         sources=sources([one for one in documents if one.split != "eval"], job.domain.folder),
+        address=_address(job),
         kept_back=sum(one.split == "eval" for one in documents),
         curated=made["curate"]["summary"],
         teachers=_teachers(job),
@@ -148,6 +150,12 @@ def _named(place: str, group: Sequence[Document]) -> str:
     if not title or title == Path(place).stem:
         return code
     return "{} ({})".format(re.sub(r"([\\`*_\[\]<>#&])", r"\\\1", title), code)
+
+
+def _address(job: Job) -> str:
+    """The git address or dataset that the run's documents come from, as one piece of code; empty where they lie here."""
+    notes = job.run_dir / "run.json"
+    return _plain(read_json(notes).get("address", "") if notes.exists() else "").replace("`", "'")
 
 
 def _teachers(job: Job) -> Row:

@@ -14,12 +14,13 @@ from factory.console import scores_of
 from factory.errors import FactoryError
 from factory.export.card import card
 from factory.export.notices import licence_text
-from factory.files import write_json, write_text
+from factory.files import sha256, write_json, write_text
 from factory.forgetting import forgetting
 from factory.gates import Gate
 from factory.generate import Question, answer
 from factory.models import load_answering
 from factory.records import EvalItem, read_records
+from factory.stage import manifest
 from factory.weights.job import Job
 from factory.weights.merge import write_adapter
 
@@ -48,13 +49,20 @@ def write_release(job: Job, out: Path) -> dict[str, Any]:
 
 def _require_up_to_date(job: Job) -> None:
     """FactoryError where what was scored is not what lies there now: another adapter, eval set, scorer or limit."""
-    name, run = job.domain.config.name, job.order.run
-    for decision in plan_run(Wanted(name, run, until="evaluate")):
+    for decision in plan_run(Wanted(job.domain.config.name, job.order.run, until="evaluate")):
         if decision.action != "skip":
-            raise FactoryError(
-                f"{name} is not released: its scores are not of what is there now ({decision.stage.name}: {decision.reason}).",
-                f"Bring it up to date: factory build {name}" + (f" --run {run}" if run != "default" else ""),
-            )
+            raise _stale(job, f"{decision.stage.name}: {decision.reason}")
+    for file, known in manifest(job.run_dir, job.model)["outputs"].items():  # a build compares those over 64 MB by size
+        if sha256(job.run_dir / job.model / file) != known["sha256"]:
+            raise _stale(job, f"{job.model}: {file} was changed", f" --force {job.model}")
+
+
+def _stale(job: Job, why: str, force: str = "") -> FactoryError:
+    name, run = job.domain.config.name, job.order.run
+    return FactoryError(
+        f"{name} is not released: its scores are not of what is there now ({why}).",
+        f"Bring it up to date: factory build {name}" + (f" --run {run}" if run != "default" else "") + force,
+    )
 
 
 def require(job: Job, every: list[Gate]) -> None:

@@ -17,8 +17,8 @@ from factory.files import read_json, write_json
 from factory.generate import Answer, Question, answer
 from factory.models import load_answering
 from factory.progress import Progress
-from factory.records import EvalItem, Example, Prediction, read_records, scores_by_task, write_records
-from factory.rounds import adapter_mark, best_adapter, earlier_runs
+from factory.records import EvalItem, Example, Prediction, Preference, read_records, scores_by_task, write_records
+from factory.rounds import adapter_mark, best_adapter, earlier_runs, rows_mark
 from factory.sieve import sieve_of
 from factory.stage import Context, Stage, code_parts
 from factory.statistics import Scores, compare, summarize
@@ -26,19 +26,15 @@ from factory.statistics import Scores, compare, summarize
 
 def run(context: Context) -> dict[str, Any]:
     items = read_records(context.input("ingest") / "eval.jsonl", EvalItem)
-    train = read_records(context.input("curate") / "train.jsonl", Example)
     dev = [_as_item(context, example) for example in read_records(context.input("curate") / "dev.jsonl", Example)]
     adapters = [name for name in ("sft", "dpo") if (context.input(name) / "adapter").exists()]
     rounds = list(earlier_runs(context))
     _answer_all(context, items, dev, adapters)
     for name in rounds:
         answer_files(context, name, {name: items})
-    before = [
-        row for run in earlier_runs(context).values() for row in read_records(run / "curate" / "train.jsonl", Example)
-    ]
-    seen = list(
-        {row.id: row for row in [*before, *train]}.values()
-    )  # a rival learns what the specialist learned in all rounds
+    runs = [*earlier_runs(context).values(), context.run_dir]
+    learned = [row for run in runs for row in read_records(run / "curate" / "train.jsonl", Example)]
+    seen = list({row.id: row for row in learned}.values())  # a rival learns what the specialist learned in all rounds
     for name, baseline in BASELINES.items():
         _judge_baseline(context, name, baseline, seen, items)
 
@@ -49,7 +45,7 @@ def run(context: Context) -> dict[str, Any]:
     scores["best"] = scores[best]
     result = _result(context, items, scores, best) | {
         "chosen_on": chosen_on,
-        "leak_free": not _leaks(context, items, seen),
+        "leak_free": not _leaks(context, items, [*learned, *(row for run in runs for row in _preferred(run))]),
     }
     result["gates"] = _gates(context, result)
     write_json(context.out / "scores.json", result)
@@ -145,14 +141,20 @@ def scores_of(context: Context, name: str) -> Scores:
     return scores_by_task(read_records(_path(context, name), Prediction))
 
 
-def _leaks(context: Context, items: list[EvalItem], train: list[Example]) -> list[str]:
-    """The training rows that curate would drop as leaks; the slow comparison by meaning is not made again."""
+def _preferred(run: Path) -> list[Example]:
+    """The pairs that a run's DPO trained on, as rows with the chosen answer; none where it was left out.
+
+    The rejected one says nothing more: it is another answer to the same question, and learned to be avoided.
+    """
+    pairs = read_records(run / "prefer" / "pairs.jsonl", Preference) if (run / "dpo" / "adapter").exists() else []
+    return [Example(pair.id, pair.task, pair.prompt, pair.chosen) for pair in pairs]
+
+
+def _leaks(context: Context, items: list[EvalItem], rows: list[Example]) -> list[str]:
+    """The rows that curate would drop as leaks; the slow comparison by meaning is not made again."""
     leaks = sieve_of(context.domain, items, same_meaning=0).leaks
-
-    def found(row: Example) -> str:
-        return leaks.find(context.domain.task(row.task).parts(row.question)[0], row.answer, row.task)
-
-    return [example.id for example in train if found(example)]
+    asked = {(context.domain.task(row.task).parts(row.question)[0], row.answer, row.task): row.id for row in rows}
+    return [id for row, id in asked.items() if leaks.find(*row)]
 
 
 def _result(context: Context, items: list[EvalItem], scores: dict[str, Scores], best: str) -> dict[str, Any]:
@@ -206,8 +208,8 @@ def _gates(context: Context, result: dict[str, Any]) -> list[dict[str, Any]]:
 STAGE = Stage(
     "evaluate",
     run,
-    reads=("ingest", "curate", "sft", "dpo"),
+    reads=("ingest", "curate", "sft", "prefer", "dpo"),
     settings=("evaluate",),
-    watches=lambda context: code_parts(context) | adapter_mark(context),
-    version=8,  # intervals that a few items cannot make narrow
+    watches=lambda context: code_parts(context) | adapter_mark(context) | rows_mark(context),
+    version=9,  # leaks are looked for in the pairs, too
 )

@@ -17,7 +17,8 @@ from factory import gates as release_gates
 from factory.beside import beside
 from factory.domain import FREE
 from factory.failures import KINDS, LABELS, confusion, grouped
-from factory.files import digest, digest_tree, read_json, templates, weights_mark, write_json, write_text
+from factory.files import digest, digest_tree, read_json, read_sealed, templates, weights_mark, write_json, write_text
+from factory.forgetting import FILE as FORGETTING
 from factory.pictures import curve, ticks
 from factory.reasons import REASONS, why
 from factory.records import read_rows
@@ -110,9 +111,9 @@ def forgot(context: Context, zh: bool) -> list[str]:
 
 def forgetting(context: Context) -> Row:
     """What was measured of this adapter's general ability; empty where nothing was."""
-    path, best = context.run_dir / "forgetting.json", read_json(context.input("evaluate") / "scores.json")["best"]
-    found: Row = read_json(path) if path.exists() else {}
-    return found if found and found["adapter"] == weights_mark(context.input(best) / "adapter") else {}
+    best = read_json(context.input("evaluate") / "scores.json")["best"]
+    found = read_sealed(context.run_dir / FORGETTING)
+    return found if found.get("adapter") == weights_mark(context.input(best) / "adapter") else {}
 
 
 def failures(context: Context, scores: Row) -> Row:
@@ -216,7 +217,7 @@ def render(values: Row) -> str:
 
 
 def _watches(context: Context) -> dict[str, str]:
-    forgotten = context.run_dir / "forgetting.json"
+    forgotten = context.run_dir / FORGETTING
     more = {"forgetting": digest(read_json(forgotten))} if forgotten.exists() else {}
     own = (
         costs.marks(context.run_dir, context.domain.folder)

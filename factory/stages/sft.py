@@ -10,7 +10,7 @@ from factory.answers import weights_digest
 from factory.config import Sft
 from factory.files import weights_mark, write_json
 from factory.hardware import inspect_machine
-from factory.models import add_adapter, base_folder, find_base, load_base, quiet_libraries
+from factory.models import add_adapter, base_folder, fetched_revision, find_base, load_base, quiet_libraries
 from factory.plan import plan_sft, require_fit, work_of
 from factory.ranks import evened, is_first, rank, spread_settings, train_together
 from factory.records import Example, read_records
@@ -63,11 +63,7 @@ def run(context: Context) -> dict[str, Any]:
         checkpointing=plan.checkpointing,
         spread=plan.spread,
     )
-    base = find_base(context.config.base)
-    known = {"name": context.config.base, "path": str(folder), "license": base.license, "stop": base.stop}
-    if base.source == "path":  # no catalog tells its digest, and another may lie at that place one day
-        known["weights"] = weights_mark(folder)
-    write_json(context.out / "base.json", known)
+    write_json(context.out / "base.json", _note(context.config.base, folder))
     ended = f" of {told['planned_steps']}: early stop" if told["steps"] < told["planned_steps"] else ""
     note = f"{told['steps']} steps{ended}, loss {told['first_loss']:.2f} -> {told['final_loss']:.2f} (mean of the last 25 steps)"
     if "best_step" in told:
@@ -148,6 +144,17 @@ def train(
     own = in_turn([row for row in examples if row.provenance.get("kind") != "general"], SHOWN)
     proof = {} if spread else moved(trainer.model, tokenizer, own, context, stop)
     return {"trial": trial, "proof": proof, **told}
+
+
+def _note(name: str, folder: Path) -> dict[str, Any]:
+    """What later stages and exports must know of the base in `folder`."""
+    base = find_base(name)
+    known = {"name": name, "path": str(folder), "license": base.license, "stop": base.stop}
+    if base.source == "path":  # no catalog tells its digest, and another may lie at that place one day
+        known["weights"] = weights_mark(folder)
+    if base.source == "hub":  # `main` is another commit one day
+        known["revision"] = fetched_revision(base)
+    return known
 
 
 def _rows(examples: Sequence[Example]) -> Any:

@@ -15,7 +15,7 @@ from factory.errors import FactoryError
 from factory.files import digest, read_json, read_text, weights_mark
 from factory.generate import stop_ids
 from factory.hardware import inspect_machine
-from factory.models import base_folder, find_base, load_tokenizer, nf4_folder
+from factory.models import base_folder, fetched_revision, find_base, load_tokenizer, nf4_folder
 
 Say = Callable[[str], None]
 QUANTS = {  # bits a weight takes in the file
@@ -65,6 +65,11 @@ class Job:
     @property
     def title(self) -> str:
         return self.domain.config.app.title or self.domain.config.title
+
+    @property
+    def revision(self) -> str:
+        """The hub's commit of the base; where an older run did not note it, that of what lies here now."""
+        return str(self.base.get("revision") or fetched_revision(find_base(self.base["name"])))
 
     @property
     def words(self) -> dict[str, str]:

@@ -22,7 +22,7 @@ def write_adapter(job: Job, out: Path) -> dict[str, Any]:
     settings = read_json(out / "adapter_config.json")
     settings["base_model_name_or_path"] = base.id or Path(base.name).name
     if base.id:
-        settings["revision"] = base.revision
+        settings["revision"] = job.revision
     write_json(out / "adapter_config.json", settings)
     return {}
 

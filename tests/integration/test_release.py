@@ -145,6 +145,16 @@ def test_a_specialist_that_forgot_is_refused_and_the_report_says_so(work: Path) 
     assert "not measured yet" not in report and "it does not pass every gate (other texts still read)" in report
 
 
+def test_a_forgetting_changed_by_hand_is_measured_again(work: Path) -> None:
+    factory(work, "build", "toy", "--set", "evaluate.gates.perplexity=1")
+    refused(work, "perplexity (perplexity of texts outside the domain 1.")
+    path = work / RUN / "forgetting.json"
+    measured = read_json(path)
+    write_json(path, measured | {"perplexity": measured["perplexity"] | {"specialist": measured["perplexity"]["base"]}})
+    refused(work, "perplexity (perplexity of texts outside the domain 1.")
+    assert read_json(path) == measured, "what was measured, not what was written into it"
+
+
 def test_a_slow_specialist_is_refused(work: Path) -> None:
     factory(work, "build", "toy", "--set", "evaluate.gates.seconds=0.000001")
     refused(work, "latency (")

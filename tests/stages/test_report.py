@@ -15,7 +15,7 @@ from factory import gates
 from factory.config import Config, Evaluate, Gates
 from factory.costs import Measured
 from factory.domain import FREE, Domain, Task
-from factory.files import read_json, templates, weights_mark, write_json
+from factory.files import read_json, templates, weights_mark, write_json, write_sealed
 from factory.pictures import curve
 from factory.records import write_records
 from factory.references import Reference, keep, standard
@@ -232,7 +232,7 @@ def test_what_a_release_measured_is_shown(tmp_path: Path, language: str) -> None
         "difference": {name: {"difference": -20.0, "low": -31.0, "high": -9.0, "n": 20} for name in before},
         "perplexity": {"base": {"en": 40.0}, "specialist": {"en": 90.0}},
     }  # fmt: skip
-    write_json(tmp_path / "forgetting.json", found)
+    write_sealed(tmp_path / "forgetting.json", found)
     gates.keep(tmp_path, adapter, Gates(), gates.of_forgetting(found, Gates()))
     run_stages([STAGE], told)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
@@ -245,6 +245,9 @@ def test_what_a_release_measured_is_shown(tmp_path: Path, language: str) -> None
     run_stages([STAGE], told)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert ("未测" if zh else "not measured") in page, "under other limits"
+    write_json(tmp_path / "forgetting.json", found | {"perplexity": {"base": {"en": 40.0}, "specialist": {"en": 41.0}}})
+    run_stages([STAGE], told)
+    assert 'id="forgotten"' not in (tmp_path / "report" / "report.html").read_text(encoding="utf-8"), "changed by hand"
 
 
 def test_references_stand_in_the_table_and_the_pictures(tmp_path: Path) -> None:
