@@ -8,22 +8,22 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from factory import seeds
 from factory.domain import Domain, load_domain
 from factory.errors import FactoryError, suggest
 from factory.files import read_json, write_json
 from factory.hardware import Ranks, inspect_machine, other_machine
 from factory.models import find_base
 from factory.pipeline import stages
-from factory.plan import Plan, plan_sft, work_of
 from factory.ranks import check_shares
 from factory.rounds import FEEDBACK, run_name
 from factory.stage import Context, Decision, Say, Stage, decide, run_stages
 from factory.trackers import require_tracker
-from factory.training import rows_to_learn
 from factory.versions import newest
+
+if TYPE_CHECKING:
+    from factory.plan import Plan
 
 RUNS = Path("runs")
 
@@ -71,6 +71,8 @@ def build_run(order: Order, say: Say) -> Path:
 
 def orders_of_seeds(order: Order, count: int) -> list[Order]:
     """The order, and one for each further seed (factory.seeds), which builds up to the scores."""
+    from factory.seeds import run_names
+
     if count == 1:
         return [order]
     if order.round > 1 or order.until or order.ranks.nodes > 1:
@@ -80,7 +82,7 @@ def orders_of_seeds(order: Order, count: int) -> list[Order]:
         )
     _, context, notes = prepare(order)
     known = {"tasks": notes["tasks"], "source": notes["source"] or "sample", "evals": notes["evals"]}
-    others = list(seeds.run_names(order.run, context.config.seed, count).items())[1:]
+    others = list(run_names(order.run, context.config.seed, count).items())[1:]
     return [order] + [
         replace(order, run=run, settings=[*(notes["settings"] or []), f"seed={seed}"], until="evaluate", **known)
         for seed, run in others
@@ -89,6 +91,8 @@ def orders_of_seeds(order: Order, count: int) -> list[Order]:
 
 def build_seeds(order: Order, count: int, say: Say) -> Path:
     """Build a run, then train and score it from so many seeds, and keep the spread in it; return its folder."""
+    from factory import seeds
+
     first, *others = orders_of_seeds(order, count)
     run_dir = build_run(first, say)
     for other in others:
@@ -122,6 +126,9 @@ def plan_training(
 
     Rows come from the run where they are up to date, else those by rule: no teacher is asked for a plan.
     """
+    from factory.plan import plan_sft, work_of
+    from factory.training import rows_to_learn
+
     chain, context, notes = prepare(replace(order, until="curate"))
     if any(decision.action != "skip" for decision in decide(chain, context, [])):
         chain, context, _ = prepare(replace(order, until="curate", settings=[*notes["settings"], *QUICK]))
@@ -140,10 +147,10 @@ def plan_training(
 
 
 def open_run(domain: str, run: str) -> Path:
-    """The folder of a run that exists."""
-    load_domain(domain)
+    """The folder of a run that exists; where there is none, an unknown domain is what is said first."""
     folder = RUNS / domain / run
     if not folder.is_dir():
+        load_domain(domain)
         there = [path.name for path in (RUNS / domain).glob("*") if path.is_dir()]
         hint = suggest(run, there) if there else f"Run: factory build {domain}"
         raise FactoryError(f"No run '{run}' of '{domain}' in {RUNS.resolve()}.", hint)

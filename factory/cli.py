@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from factory import __version__, cli_cost, cli_data, cli_export, cli_feedback, cli_proof
-from factory.console import console, print_scores, say, scores_of
+from factory import __version__, cli_cost, cli_data, cli_domain, cli_export, cli_feedback, cli_proof
+from factory.cli_options import DomainName, RunName, Settings, Source, Tasks
+from factory.console import console, run_flag, say, show_scores
 from factory.errors import FactoryError
 
 app = typer.Typer(
@@ -27,19 +28,6 @@ app.add_typer(models_app, name="models")
 for part in (cli_cost, cli_data, cli_export, cli_feedback, cli_proof):
     app.registered_commands += part.app.registered_commands
 
-DomainName = Annotated[str, typer.Argument(help="A domain's name: see 'factory domains'.", metavar="DOMAIN")]
-RunName = Annotated[str, typer.Option("--run", help="Name of the run: runs/DOMAIN/RUN.")]
-Source = Annotated[
-    str,
-    typer.Option(
-        "--source",
-        help="Folder of documents (or GIT_URL@COMMIT, hf://OWNER/NAME@REVISION); 'sample': the embedded one.",
-    ),
-]
-Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; may be repeated.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting, e.g. sft.learning_rate=1e-4; may be repeated.")
-]
 Force = Annotated[
     list[str] | None, typer.Option("--force", help="Run this stage anew, and what depends on it ('all': every one).")
 ]
@@ -97,7 +85,7 @@ def build(
     run: RunName = "default",
     source: Source = "",
     task: Tasks = None,
-    settings: Set = None,
+    settings: Settings = None,
     until: Annotated[str, typer.Option(help="Stop after this stage.")] = "",
     force: Force = None,
     round: Annotated[
@@ -145,8 +133,8 @@ def build(
         return
     folder = build_seeds(order, seeds, say) if seeds > 1 else build_run(order, say)
     if (folder / "evaluate" / "scores.json").exists() and not until:
-        _show_scores(domain, folder)
-        say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + _run_flag(folder.name))
+        show_scores(domain, folder)
+        say(f"\nReport:  {folder / 'report' / 'report.html'}\nDemo:    factory demo {domain}" + run_flag(folder.name))
 
 
 @app.command()
@@ -155,7 +143,7 @@ def plan(
     run: RunName = "default",
     source: Source = "",
     task: Tasks = None,
-    settings: Set = None,
+    settings: Settings = None,
     base: Annotated[str, typer.Option(help="Another base model; its size is known without a download.")] = "",
     machine: Annotated[str, typer.Option(help="Another machine: 8gb-laptop, 64gb-cpu, 24gb-gpu, 2x24gb-gpu.")] = "",
     processes: Processes = 1,
@@ -191,82 +179,7 @@ def plan(
             say(line)
 
 
-@app.command("eval")
-def evaluate(
-    domain: DomainName,
-    run: RunName = "default",
-    source: Source = "",
-    task: Tasks = None,
-    settings: Set = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Score this, too: a GGUF, an export or model folder, RUN:sft, http://ADDRESS/v1, published scores (CSV); may be repeated."
-        ),
-    ] = None,
-    forget: Annotated[
-        list[str] | None, typer.Option(help="Take this reference out, by its name; may be repeated.")
-    ] = None,
-    again: Annotated[
-        bool,
-        typer.Option(
-            "--again", help="With --model: answer anew what is known, as for another model behind an address."
-        ),
-    ] = False,
-) -> None:
-    """Answer the frozen eval set with base, SFT and DPO, and print the scoreboard.
-
-    What --model scores is kept in the run as a reference and shown in the report, until --forget; a run that has its scores stays as it is.
-
-    Examples:
-
-      factory eval cooking
-
-      factory eval cooking --model runs/cooking/default/export/gguf-q8_0
-
-      factory eval legal --model ./bigger.gguf --model http://127.0.0.1:8080/v1 --model published.csv
-
-      factory eval legal --forget bigger
-    """
-    from factory import references
-    from factory.build import Order, build_run, is_scored, open_run, refresh_report
-
-    if again and not model:
-        raise FactoryError("--again is for --model.", f"Example: factory eval {domain} --model ADDRESS --again")
-    order = Order(domain, run, source, task, settings, until="evaluate")
-    as_it_is = (model and is_scored(order)) or (forget and not model)
-    folder = open_run(domain, run) if as_it_is else build_run(order, say)
-    for name in forget or []:
-        references.forget(folder, name)
-    for name in model or []:
-        from factory.scoring import score_model
-
-        for other in references.keep(folder, score_model(domain, run, name, say, again)):
-            say(f"    {other}: another model had this name before; it is replaced")
-    refresh_report(domain, run, say)
-    _show_scores(domain, folder)
-
-
-@app.command()
-def report(
-    domain: DomainName,
-    run: RunName = "default",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON and nothing else.")] = False,
-) -> None:
-    """Show a run's scoreboard and where its report is; the report is made anew where what it shows has changed.
-
-    Example: factory report cooking --json
-    """
-    from factory.build import open_run, refresh_report
-
-    folder = open_run(domain, run)
-    if as_json:
-        print(json.dumps({"models": scores_of(folder)["models"]}, ensure_ascii=False, indent=2))
-        return
-    refresh_report(domain, run, say)
-    _show_scores(domain, folder)
-    page = folder / "report" / "report.html"
-    say(f"\nReport: {page}" if page.exists() else f"\nNo report.html yet. Run: factory build {domain}{_run_flag(run)}")
+app.registered_commands += cli_proof.scores.registered_commands  # their place in --help
 
 
 @app.command()
@@ -290,131 +203,7 @@ def status(domain: DomainName, run: RunName = "default") -> None:
     console.print(table)
 
 
-@app.command("new-domain")
-def new_domain(
-    name: Annotated[
-        str, typer.Argument(help="What to call it; Chinese is fine, the folder gets its pinyin.", metavar="NAME")
-    ],
-    docs: Annotated[
-        Path | None, typer.Option(help="Folder of documents (or one file); none: a sample to replace.")
-    ] = None,
-    lang: Annotated[str, typer.Option(help="zh or en; empty: as the documents are.")] = "",
-    base: Annotated[str, typer.Option(help="Base model: see 'factory models list'.")] = "",
-    title: Annotated[str, typer.Option(help="What people see; empty: the name.")] = "",
-    license: Annotated[str, typer.Option(help="What others may do with the documents.")] = "",
-    template: Annotated[Path | None, typer.Option("--from", help="Your own folder of templates (*.jinja).")] = None,
-    teacher: Annotated[
-        str,
-        typer.Option(help="A larger model that writes examples, too: an address that ends in /v1, or a .gguf file."),
-    ] = "",
-    model: Annotated[str, typer.Option(help="The teacher's model; empty: the first that the address has.")] = "",
-    most_tokens: Annotated[
-        int, typer.Option(help="Tokens that the teacher may use now, and again in a run's builds; 0: no limit.", min=0)
-    ] = 0,
-    package: Annotated[bool, typer.Option("--package", help="Make an installable package ./NAME.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
-    dry: Annotated[bool, typer.Option("--dry", help="Only say what would be written.")] = False,
-) -> None:
-    """Make a domain from a folder of documents: looks at them, proposes tasks, writes what a build needs.
-
-    Examples:
-
-      factory new-domain tea --docs ./tea-handbook
-
-      factory new-domain 茶叶 --docs ./资料 --yes
-    """
-    from factory.proposal import Wish, ask_for_missing, identifier, propose, show
-    from factory.scaffold import target_of, write_domain
-
-    target_of(identifier(name), package)
-    wish = Wish(name, docs, lang, base, title, license, template, package, teacher, model, most_tokens)
-    folder = None
-    if not yes and not dry and sys.stdin.isatty():
-        wish, folder = ask_for_missing(wish, say)
-    proposal = propose(wish, say, folder)
-    show(proposal, wish, say, dry)
-    if dry:
-        return
-    if not yes and sys.stdin.isatty() and not typer.confirm("Write it?", default=True):
-        raise typer.Exit
-    place = write_domain(proposal, wish, say)
-    say(f"\nWritten: {place}")
-    for line in _next_steps(proposal.name, place, package):
-        say(line)
-
-
-def _next_steps(name: str, place: Path, package: bool) -> list[str]:
-    first = [f"  pip install ./{place}           # then it is in 'factory domains' in any folder"] if package else []
-    return [
-        "Next:",
-        *first,
-        f"  factory build {name}           # trains and scores the specialist",
-        f"  factory demo {name}            # opens it in the browser; the page 'Review' is for the expert",
-        f"  factory check {name}           # looks the data over",
-    ]
-
-
-@app.command("update-domain")
-def update_domain_(
-    name: DomainName,
-    dry: Annotated[bool, typer.Option("--dry", help="Only say what would change.")] = False,
-) -> None:
-    """Bring this version's templates into a domain that new-domain made; what you edited stays.
-
-    Example: factory update-domain tea --dry
-    """
-    from factory.scaffold import update_domain
-
-    for updated in update_domain(name, dry):
-        beside = f": yours is kept, the new one is {updated.name}.new" if updated.what == "conflict" else ""
-        say(f"{updated.what:10} {updated.name}{beside}")
-
-
-@app.command()
-def check(
-    domain: DomainName,
-    source: Source = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON and nothing else.")] = False,
-) -> None:
-    """Look a domain over: contract, settings, data, lengths; each finding says what to do. Exit status 1 on an error.
-
-    Example: factory check cooking
-    """
-    import dataclasses
-
-    from factory.check import check_domain
-
-    found = check_domain(domain, source)
-    if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in found], ensure_ascii=False, indent=2))
-    colors = {"error": "red", "warning": "yellow", "note": "cyan", "ok": "green"}
-    for finding in () if as_json else found:
-        console.print(f"[{colors[finding.level]}]{finding.level:8}[/] ", end="")
-        console.print(str(finding), highlight=False, markup=False)
-    if any(finding.level == "error" for finding in found):
-        raise typer.Exit(1)
-
-
-@app.command()
-def domains() -> None:
-    """List the domains: those in ./domains and those that installed packages bring."""
-    from factory.config import load_config
-    from factory.domain import domain_places, find_domain
-
-    table = Table(Column("name", no_wrap=True), "title", "language", "base", "tasks", "from")
-    broken = []
-    for name in sorted(domain_places()):
-        try:
-            found = find_domain(name)
-            config = load_config(found.folder / "domain.toml")
-            tasks = " ".join(task.name for task in found.kind(config, found.folder).active())
-        except FactoryError as error:
-            broken.append(f"{name}: {error.message} {error.hint}")
-            continue
-        table.add_row(name, config.title, config.language, config.base, tasks, found.origin)
-    console.print(table)
-    for line in broken:
-        say(f"Cannot be used: {line}")
+app.registered_commands += cli_domain.app.registered_commands
 
 
 @models_app.command("list")
@@ -527,7 +316,7 @@ def demo(
             raise typer.Exit(app_process.wait())
         except KeyboardInterrupt:  # the app got it, too, and closes
             app_process.wait()
-            say(f"\nThe demo is closed. It opens again with: factory demo {domain}{_run_flag(run)}")
+            say(f"\nThe demo is closed. It opens again with: factory demo {domain}{run_flag(run)}")
 
 
 @app.command()
@@ -537,15 +326,3 @@ def doctor() -> None:
 
     for ok, line in findings():
         console.print(f"{'[green]ok[/]  ' if ok else '[red]no[/]  '}{line}", highlight=False)
-
-
-def _run_flag(run: str) -> str:
-    return "" if run == "default" else f" --run {run}"
-
-
-def _show_scores(domain: str, folder: Path) -> None:
-    from factory.build import run_domain
-    from factory.references import current, standard
-
-    mark = standard(run_domain(domain, folder.name), scores_of(folder).get("eval_digest", ""))
-    print_scores(folder, *current(folder, mark))

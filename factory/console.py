@@ -22,6 +22,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def run_flag(run: str) -> str:
+    """The option that names a run in a command to type; none for the one that is meant anyway."""
+    return "" if run == "default" else f" --run {run}"
+
+
 def scores_of(folder: Path) -> dict[str, Any]:
     """What evaluate measured in a run; FactoryError names the command that is missing."""
     from factory.files import read_json
@@ -30,6 +35,15 @@ def scores_of(folder: Path) -> dict[str, Any]:
     manifest(folder, "evaluate")
     scores: dict[str, Any] = read_json(folder / "evaluate" / "scores.json")
     return scores
+
+
+def show_scores(domain: str, folder: Path) -> None:
+    """The scoreboard of a run, with the references that are current."""
+    from factory.build import run_domain
+    from factory.references import current, standard
+
+    mark = standard(run_domain(domain, folder.name), scores_of(folder).get("eval_digest", ""))
+    print_scores(folder, *current(folder, mark))
 
 
 def print_scores(folder: Path, references: Sequence[Reference] = (), stale: Sequence[Reference] = ()) -> None:

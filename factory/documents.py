@@ -17,17 +17,24 @@ from pathlib import Path, PurePosixPath
 
 from factory.errors import FactoryError
 from factory.progress import Progress
-from factory.readers import archives, epub, markup, pdf, sheets, slides
+from factory.readers import archives, epub, markup, sheets, slides
 from factory.readers import base as reading
 from factory.readers.base import Reading, Skipped, Unreadable
 from factory.records import Document
 from factory.text import normalize_text
 
+
+def _pdf(data: bytes) -> Reading:
+    from factory.readers.pdf import read_pdf  # half of what all the readers take to be imported
+
+    return read_pdf(data)
+
+
 MOST_LETTERS = 20_000_000  # of all documents together
 READERS: dict[str, Callable[[bytes], Reading]] = {
     ".md": markup.read_markdown, ".markdown": markup.read_markdown, ".txt": markup.read_text, ".text": markup.read_text,
     ".html": markup.read_html, ".htm": markup.read_html, ".xhtml": markup.read_html, ".epub": epub.read_epub,
-    ".docx": markup.read_docx, ".pptx": slides.read_pptx, ".pdf": pdf.read_pdf, ".xlsx": sheets.read_xlsx,
+    ".docx": markup.read_docx, ".pptx": slides.read_pptx, ".pdf": _pdf, ".xlsx": sheets.read_xlsx,
     ".csv": sheets.read_csv, ".tsv": sheets.read_csv, ".json": sheets.read_json, ".jsonl": sheets.read_jsonl,
     ".ndjson": sheets.read_jsonl, ".parquet": sheets.read_parquet,
 }  # fmt: skip

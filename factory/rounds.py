@@ -11,7 +11,6 @@ from pathlib import Path
 from factory.errors import FactoryError
 from factory.files import digest, digest_tree, read_json
 from factory.records import EvalItem, Example, Preference, R, read_records
-from factory.selection import in_turn
 from factory.stage import Context, manifest
 from factory.text import squeeze
 
@@ -74,6 +73,8 @@ def rows_of_round(context: Context) -> tuple[list[Example], list[Example], list[
     Of the earlier rows `rounds.replay` for each example come along, each task's in turn, others in each round; never one
     whose question an expert answered now.
     """
+    from factory.selection import in_turn  # numpy comes with it
+
     assert context.earlier
     said = expert(context, Example)
     asked = {asks(example) for example in said}

@@ -14,7 +14,7 @@ from tiny import tiny_model
 from factory.domain import Task
 from factory.errors import FactoryError
 from factory.generate import Question, answer, label_tries
-from factory.gguf_check import check_gguf
+from factory.gguf_check import _BLOCKS, check_gguf
 from factory.llama import Llama, grammar, open_llama, room_for
 
 KIND = Task("kind", "Kind", "choice", choices=("bread", "bread and butter", "butter"), max_new_tokens=40)
@@ -155,6 +155,21 @@ def test_a_missing_file_and_another_kind_are_refused(folder: Path, tmp_path: Pat
         check_gguf(tmp_path / "none.gguf")
     with pytest.raises(FactoryError, match="damaged"):
         check_gguf(folder / "model.safetensors")
+
+
+def test_the_sizes_of_tensors_are_ggufs_own() -> None:
+    import gguf
+
+    assert {int(kind): size for kind, size in gguf.GGML_QUANT_SIZES.items()} == _BLOCKS
+
+
+def test_a_file_is_looked_at_again_once_it_is_another(gguf: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf.read_bytes())
+    check_gguf(file)
+    file.write_bytes(gguf.read_bytes()[:-4096])
+    with pytest.raises(FactoryError, match="damaged"):
+        check_gguf(file)
 
 
 def test_an_adapter_of_another_size_is_refused(gguf: Path, tmp_path: Path) -> None:

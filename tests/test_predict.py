@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +60,25 @@ def test_predict_takes_a_gguf_and_adapters_over_it(
     assert own == predicted(factory, str(folder), tmp_path) != plain
     trained = predicted(factory, "sft", tmp_path)  # by transformers: a random model's long answer parts somewhere
     assert [row["prediction"][:16] for row in trained] == [row["prediction"][:16] for row in own]
+
+
+def test_predict_with_a_gguf_loads_only_what_it_needs(tmp_path: Path, run: Path, base: Path) -> None:
+    slow = {
+        "torch", "transformers", "datasets", "gradio", "trl", "peft", "sklearn", "numpy", "gguf", "httpx", "openai", "yaml",
+        "jinja2", "factory.plan", "factory.training", "factory.statistics", "factory.readers.pdf",
+    }  # fmt: skip
+    tiny_gguf(base, tmp_path / "base.gguf")
+    (tmp_path / "rows.jsonl").write_text('{"task": "kind", "input": "mango"}\n')
+    command = ["factory", "predict", "toy", "rows.jsonl", "-o", "out.jsonl", "--model", "base.gguf"]
+    code = (
+        f"import sys\nfrom factory.cli import app\nsys.argv = {command!r}\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        f"print('SLOW:', sorted({slow!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "1 answers in out.jsonl" in done.stdout and done.stdout.strip().endswith("SLOW: []"), (
+        done.stdout + done.stderr
+    )
 
 
 def test_what_is_no_model_is_said(tmp_path: Path, run: Path) -> None:
