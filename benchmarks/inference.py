@@ -172,13 +172,13 @@ def gguf_side(arguments: argparse.Namespace) -> dict[str, float]:
 
 def raw_side(arguments: argparse.Namespace) -> dict[str, float]:
     """xllamacpp alone: its server in this process, asked by its own chat call from as many threads as it has slots."""
-    import xllamacpp
-
     from factory.llama import SLOTS, room_for
 
     asked = questions(arguments)
     file = exported(arguments)["q8_0"]
     start = time.perf_counter()
+    import xllamacpp  # predict loads it after its clock has started, too
+
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.n_parallel = SLOTS

@@ -179,8 +179,9 @@ def _copies_headings(passage: Passage, text: str) -> bool:
 
 def _plain(text: str, language: str) -> str:
     """Without the "according to the passage" that it may begin with."""
-    bare = re.sub(kinds.ACCORDING[language], "", normalize_text(text), flags=re.IGNORECASE)
-    return bare[:1].upper() + bare[1:]
+    text = normalize_text(text)
+    bare = re.sub(kinds.ACCORDING[language], "", text, flags=re.IGNORECASE)
+    return text if bare == text else bare[:1].upper() + bare[1:]
 
 
 def _reason(answer: Any, passage: Passage, language: str) -> str:

@@ -91,4 +91,11 @@ def _example(context: Context, draft: Draft, number: int, teacher: str) -> Examp
     )
 
 
-STAGE = Stage("synthesize", run, reads=("ingest",), settings=("language", "synthesize"), watches=code_parts)
+STAGE = Stage(
+    "synthesize",
+    run,
+    reads=("ingest",),
+    settings=("language", "synthesize"),
+    watches=code_parts,
+    version=2,  # a draft must come again without its answer
+)
