@@ -24,6 +24,7 @@ from factory.text import language_share, ngrams, normalize_text, squeeze
 MOST_KNOWN = {"zh": 0.5, "en": 0.7}  # that a passage may have of a question that it does not answer
 EACH_KNOWN = 0.5  # that passage and question must have of each sentence of an answer
 QUOTE_KNOWN = 0.4  # that quotation and question must have of an answer, the quotation of a statement
+MOST_TOLD = 0.7  # that a question may have of the answer that explains it: more goes round in a circle
 ALIKE = 0.5  # of the shorter of two answers that the other must have; what the question says does not count
 ECHO = {"zh": 7, "en": 24}  # so many letters on end out of the instruction were copied from it
 FEWEST = 6  # letters of a quotation, of a sentence that is looked up
@@ -121,8 +122,9 @@ def fault_of(draft: Draft, language: str) -> Fault:
     if decline:
         share = known_share(draft.question, draft.passage.text)
         return ("the passage may answer it", f"has {share:.0%} of its words") if share > MOST_KNOWN[language] else NONE
-    if squeeze(draft.answer) in squeeze(draft.question):
-        return "the answer is in the question", ""
+    told = known_share(draft.answer, draft.question)
+    if squeeze(draft.answer) in squeeze(draft.question) or (draft.kind == "explain" and told > MOST_TOLD):
+        return "the answer is in the question", f"{told:.0%} of it"
     if why := _unfinished(draft):
         return "not whole", why
     why = _names_fault(draft) or _unsupported(draft, language)

@@ -73,6 +73,7 @@ def test_what_can_be_seen_to_be_wrong(kind: str, question: str, answer: str, rea
         (Unanswered(question="对这一主题感兴趣的人会问什么？", missing="x"), "copies the instruction"),
         (Answered(quote=LIMIT, question="第四章 道路通行规定 / 第三节 非机动车通行规定限速多少？", answer="最高时速不得超过十五公里。"), "speaks of the passage"),
         (Answered(quote=LIMIT, question="前款规定的最高时速是多少？", answer="最高时速不得超过十五公里。"), "speaks of the passage"),
+        (Answered(quote=LIMIT, question="为什么电动自行车在非机动车道内行驶时最高时速不得超过十五公里？", answer="因为电动自行车在非机动车道内行驶时，最高时速不得超过十五公里。"), "the answer is in the question"),
         (Judged(quote=LIMIT, statement="电动自行车在非机动车道内最高时速不得超过三十公里。", correct=False, reason="最高时速不得超过十五公里。"), ""),
         (Judged(quote=LIMIT, statement=LIMIT, correct=True, reason="资料明确指出了这一点。"), ""),  # the quotation is the reason
         (Judged(quote=LIMIT, statement=LIMIT, correct=False, reason="最高时速不得超过十五公里。"), "not supported"),
@@ -85,6 +86,7 @@ def test_what_can_be_seen_to_be_wrong(kind: str, question: str, answer: str, rea
 )  # fmt: skip
 def test_drafts_of_a_small_teacher(answer: Any, fault: str) -> None:
     kind = {"Answered": "fact", "Judged": "judge", "Sorted": "classify", "Unanswered": "decline"}[type(answer).__name__]
+    kind = "explain" if "为什么" in str(answer) else kind
     draft = draft_of(kind, LAW, answer, "zh")
     assert draft
     assert fault_of(draft, "zh")[0] == fault, fault_of(draft, "zh")
