@@ -56,9 +56,9 @@ def run(
 def test_the_estimate_comes_before_the_first_call_and_has_all_of_them(tmp_path: Path, server: Served) -> None:
     said: list[str] = []
     made = run(tmp_path, server, said, kinds=["fact", "decline"])
-    assert "toy-teacher: 19 calls, 0 of them answered before" in said[0], "3 eval items, 8 drafts, 8 judgements"
-    assert made["calls"] == 19 and said[1].lstrip().startswith("teacher toy-teacher: ")
-    assert read_json(tmp_path / "teacher.json") == {"tokens_in": 1900, "tokens_out": 380}
+    assert "toy-teacher: 23 calls, 0 of them answered before" in said[0], "3 eval items, 8 drafts, 12 to check them"
+    assert made["calls"] == 23 and said[1].lstrip().startswith("teacher toy-teacher: ")
+    assert read_json(tmp_path / "teacher.json") == {"tokens_in": 2300, "tokens_out": 460}
 
 
 def test_a_domain_without_a_task_for_the_examples_is_named_before_the_first_call(
