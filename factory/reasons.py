@@ -13,6 +13,8 @@ REASONS = {
     "no question": ("no question", "没有提问"), "the passage may answer it": ("the passage may answer it", "原文可能有答案"),
     "speaks of the passage": ("speaks of the passage", "提到了“原文”本身"),
     "the answer is in the question": ("the answer is in the question", "问题里已有答案"),
+    "copies the instruction": ("copies the instruction", "照抄了指令"), "not whole": ("not whole", "不完整"),
+    "answered otherwise when asked again": ("answered otherwise when asked again", "重新问时答得不一样"),
     "not supported": ("not supported by the passage", "原文不支持"), "no judgement": ("no judgement", "没有得到判定"),
     "the passage does answer it": ("the passage does answer it", "原文其实有答案"),
     "judged as not supported": ("judged as not supported", "教师判定原文不支持"),
@@ -36,6 +38,10 @@ DETAILS = {  # what curate and the teacher's checks say of a row, in Chinese
     r"(\d+%) of its text stands in it before": r"\1 的文字在前文已出现过", r"letters of a wrong encoding": "编码错误的字符",
     r"the quotation is not in the passage: ((?s:.*))": r"引文不在原文中：\1", r"the passage has no number (.+)": r"原文没有数字 \1",
     r"the passage does not name (.+)": r"原文没有提到 \1", r"(\d+%) of the answer is not in the passage": r"回答中 \1 的文字不在原文中",
+    r"(\d+%) of '((?s:.*))' is in the passage": r"“\2”只有 \1 的文字在原文中", r"(\d+%) of it is in its quotation": r"只有 \1 的文字在引文中",
+    r"(\d+%) of it": r"问题里已有 \1", r"the quotation says nothing": "引文没有内容", r"letters of the form itself": "混入了格式符号",
+    r"(\d+) letters and more": r"长达 \1 个字，没有写完", r"(\d+%) of the answer stands in it before": r"回答中 \1 的文字前面已有",
+    r"the case names '(.+)'": r"情形里写出了类别“\1”", r"the passage says the very statement": "原文就是这样写的", r"the passage does not say": "原文没有写明",
 }  # fmt: skip
 ENGLISH = {
     r"of (.+)": r"much like \1", r"not en": "not English", r"not zh": "not Chinese", r"not en or zh": "neither English nor Chinese",

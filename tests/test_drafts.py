@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from factory.drafts import Draft, asks_again, disagreement, draft_of, fault_of
 from factory.kinds import Answered, Judged, Sorted, Unaided, Unanswered, Verdict, Weighed
+from factory.reasons import REASONS, why
 from factory.records import Passage
+from factory.text import language_share
 
 LAW = Passage(
     "law#0",
@@ -89,7 +91,10 @@ def test_drafts_of_a_small_teacher(answer: Any, fault: str) -> None:
     kind = "explain" if "为什么" in str(answer) else kind
     draft = draft_of(kind, LAW, answer, "zh")
     assert draft
-    assert fault_of(draft, "zh")[0] == fault, fault_of(draft, "zh")
+    reason, detail = fault_of(draft, "zh")
+    assert reason == fault, detail
+    if reason:  # the data page tells it to a Chinese expert
+        assert language_share(REASONS[reason][1] + why(detail, zh=True), "zh") == 1
     assert not draft.question.startswith("根据资料") and not draft.answer.startswith("依据资料")
 
 
@@ -117,6 +122,11 @@ def test_an_answer_must_come_again(answer: str, again: str, same: bool) -> None:
         == "judged as no answer to the question"
     )
     assert disagreement(draft, None, "zh")[0] == "no judgement"
+    assert {
+        "no judgement",
+        "answered otherwise when asked again",
+        "judged as no answer to the question",
+    } <= REASONS.keys()
 
 
 def test_statements_categories_and_questions_without_an_answer_are_asked_again() -> None:
