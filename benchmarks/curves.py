@@ -1,0 +1,85 @@
+"""How much data is enough: the learning curves of two LawBench tasks and of real recipes, rows chosen by coverage against random ones.
+
+    python benchmarks/curves.py --data ../shared/data               # about two and a half hours on 2 cores; a broken-off one goes on
+    python benchmarks/curves.py --data ../shared/data --only legal
+    python benchmarks/curves.py --table                             # the tables alone, of finished curves
+
+Each point is a training of its own with as many steps as the full set takes (`factory curve`), scored on items that no setting was
+chosen by. Writes results/curve-<name>.json and .md and the pages' tables; `factory curve` drew runs/<name>/bench-curve/curve.html.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from quality import FACTORY, RESULTS, processor, refresh
+
+from factory.curvepage import lines, told
+from factory.files import read_json
+
+RUN = "bench"  # of cooking the one that quality.py builds: its SFT is not trained twice
+CURVES = {  # domain: folder beneath --data, shares, settings
+    "legal": ("legal/lawbench", (0.05, 0.25, 0.5), ('tasks=["topic", "charge"]', "options.add_sample=false")),
+    "cooking": ("cooking/en", (0.05, 0.25, 0.5), ()),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with legal/ and cooking/")
+    parser.add_argument("--only", choices=list(CURVES))
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+    for domain in [arguments.only] if arguments.only else CURVES:
+        if not arguments.table:
+            subprocess.run(command(domain, arguments.data), check=True)
+        folder = Path("runs") / domain
+        result = read_json(folder / f"{RUN}-curve" / "curve.json") | made(folder)
+        (RESULTS / f"curve-{domain}.json").write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        (RESULTS / f"curve-{domain}.md").write_text(table(result), "utf-8")
+        print(table(result))
+    refresh()
+
+
+def command(domain: str, data: Path) -> list[str]:
+    source, shares, settings = CURVES[domain]
+    words = [word for one in settings for word in ("--set", one)]
+    given = ["--shares", ",".join(map(str, shares)), "--source", str(data / source)]
+    return [FACTORY, "curve", domain, "--run", RUN, *given, *words]
+
+
+def made(runs: Path) -> dict[str, Any]:
+    """What the full set's training was made with."""
+    sft = read_json(runs / f"{RUN}-curve-all-100" / "sft" / "manifest.json")
+    return {"packages": sft["packages"], "machine": {**sft["machine"], "processor": processor()}}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The curve as Markdown: the means first, then each task's scores."""
+    tasks = list(result["points"][0]["tasks"])
+    by = result["by"]
+    head = ["rows", "passes", by, "random", "difference", *(f"{task}: {by}, random" for task in tasks)]
+    points = {(point["method"], point["share"]): point for point in result["points"]}
+    shares = sorted({point["share"] for point in result["points"]})
+    out = [f"| share | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
+    for share, row in zip(shares, lines(result), strict=True):
+        pair = [points.get((method, share)) or points["all", share] for method in (by, "random")]
+        cells = [", ".join(f"{one['tasks'][task]['score']:.1f}" for one in pair) for task in tasks]
+        out.append(f"| {' | '.join([*row, *cells])} |")
+    full, versions = result["points"][0], result["packages"]
+    minutes = sum(point["seconds"] for point in result["points"]) / 60
+    counts = ", ".join(f"{task} {cell['n']}" for task, cell in full["tasks"].items())
+    return "\n".join([
+        *out, "",
+        f"Score of 100 [95% interval]; base {result['base']['score']:.1f}. {told(full['mean'], result['reached'], False)} {result['base_model']}, {full['steps']} steps each, one training "
+        f"a point, {minutes:.0f} minutes in all; items: {counts}; {result['machine']['processor']}, {result['machine']['cpus']} cores, no GPU; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".", "",
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
