@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def split(source: Path, folder: Path) -> None:
     for path in sorted(source.glob("lawbench/*/train.jsonl")):
         sides: dict[bool, list[Any]] = {True: [], False: []}
         for _, row in read_rows(path):
-            case = row["input"].partition(":")[2][:40]
+            case = re.sub(r"^(?:句子|事实|咨询)[:：]", "", row["input"].strip())[:40]
             sides[int(hashlib.sha256(case.encode()).hexdigest(), 16) % 100 < KEPT].append(row)
         for kept, rows in sides.items():
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
