@@ -184,7 +184,7 @@ class Export:
     )
     parity_points_small: float = 10.0  # the same for types shorter than q8_0, which lose something
     parity_identical: float = (
-        95.0  # percent of answers that must be the same, token by token; not asked of shorter types than f16
+        95.0  # percent of answers that must be the same, token by token; asked of f16, f32 and adapters alone
     )
 
 
@@ -195,7 +195,7 @@ class Config:
     name: str  # the domain's folder: a-z, 0-9 and _
     title: str  # what people see
     language: str  # en or zh
-    base: str  # a name of the model catalog (factory models), or a path
+    base: str  # a name of the model catalog (factory models list), or a path
     system_prompt: str = ""  # the first message of every prompt; empty: none
     description: str = ""  # one line on what it does
     license: str = ""  # of the embedded documents

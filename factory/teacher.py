@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError, create_model
 
@@ -193,7 +194,7 @@ class Teacher:
             if self._client is None:
                 if self.start:
                     self.address, self.key = self.start()
-                key = self.key or _key()
+                key = self.key or _key(self.address)
                 self._client = openai.OpenAI(base_url=self.address, api_key=key, max_retries=5, timeout=900)
         schema = {"name": ask.form.__name__, "schema": ask.form.model_json_schema(), "strict": False}
         try:
@@ -282,8 +283,10 @@ _HINTS = {
 }
 
 
-def _key() -> str:
-    return os.environ.get(KEY) or os.environ.get("OPENAI_API_KEY") or "none"
+def _key(address: str) -> str:
+    """The key for an address: OPENAI_API_KEY is for OpenAI's own alone, wherever else it would be given away."""
+    own = os.environ.get("OPENAI_API_KEY") if urlsplit(address).hostname == "api.openai.com" else None
+    return os.environ.get(KEY) or own or "none"
 
 
 def _first(text: str) -> str:
@@ -329,7 +332,7 @@ def _first_model(address: str) -> str:
     path = home() / "teacher" / "addresses.json"
     known: dict[str, str] = read_json(path) if path.exists() else {}
     try:
-        models = openai.OpenAI(base_url=address, api_key=_key(), max_retries=5, timeout=20).models.list().data
+        models = openai.OpenAI(base_url=address, api_key=_key(address), max_retries=5, timeout=20).models.list().data
     except openai.APIError as error:
         if address in known:
             return known[address]

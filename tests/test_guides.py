@@ -18,7 +18,13 @@ ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "guide"
 PAGES = sorted(path.name for path in GUIDE.glob("*.md") if path.name != "README.md")
 ENGLISH = [name for name in PAGES if not name.endswith(".zh-CN.md")]
-OTHERS = ["README.md", "README.zh-CN.md", "docs/domains.md", "docs/domains.zh-CN.md", "templates/domain/README.md.jinja"]
+OTHERS = [
+    "README.md",
+    "README.zh-CN.md",
+    "docs/domains.md",
+    "docs/domains.zh-CN.md",
+    "templates/domain/README.md.jinja",
+]
 WITH_COMMANDS = [*(f"docs/guide/{name}" for name in ["README.md", *PAGES]), *OTHERS]
 LANGUAGE_OPTIONS = ("--title", "--lang", "--base")  # whose values differ from language to language
 

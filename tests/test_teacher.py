@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from served import Served, served
 
+from factory.addresses import KEY
 from factory.errors import FactoryError
 from factory.files import read_json
 from factory.kinds import Short
 from factory.progress import Progress
-from factory.teacher import Ask, Limits, Spent, Teacher
+from factory.teacher import Ask, Limits, Spent, Teacher, _key
 
 
 @pytest.fixture
@@ -33,6 +34,18 @@ def ask(number: int = 0, letters: int = 0) -> Ask:
 def said(text: str | None, reason: str = "stop") -> dict[str, Any]:
     """A body's choices, with this answer and why it ended."""
     return {"choices": [{"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}]}
+
+
+def test_openais_key_goes_to_openai_alone(server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
+    teacher(server, tmp_path).ask(ask())
+    monkeypatch.setenv(KEY, "own")
+    teacher(server, tmp_path).ask(ask(1))
+    assert server.keys == {"Bearer none", "Bearer own"}
+    monkeypatch.delenv(KEY)
+    assert _key("https://api.openai.com/v1") == "sk-of-openai"
+    assert _key("https://api.openai.com.elsewhere.org/v1") == "none"
 
 
 @pytest.mark.parametrize("empty", ["", None])

@@ -28,7 +28,11 @@ def run(context: Context) -> dict[str, Any]:
     seen = [passage for passage in passages if passage.split != "eval"]
     kept_back = [passage for passage in passages if passage.split == "eval"]
     active = {task.name for task in domain.active()}
-    examples = [example for example in domain.examples(seen) if example.task in active]
+    made = list(domain.examples(seen))
+    examples = [example for example in made if example.task in active]
+    if others := Counter(example.task for example in made if example.task not in active):
+        told = ", ".join(f"{task} {count}" for task, count in sorted(others.items()))
+        context.say(f"    left out, as their tasks are not chosen (`tasks` in domain.toml, or --task): {told}")
     items = _items(domain, kept_back, active, context)
     _refuse_repeated([example.id for example in examples], "examples", "make_example numbers them: use its `number`.")
     if not examples and not context.config.synthesize.teacher:

@@ -32,9 +32,11 @@ def test_what_it_writes(tmp_path: Path) -> None:
     assert told["licenses"] == ["CC0-1.0"] and told["eval_digest"] == ingest.run(here)["eval_digest"]
 
 
-def test_only_the_chosen_tasks(tmp_path: Path) -> None:
-    told = ingest.run(context(tmp_path, 'tasks=["say"]'))
+def test_only_the_chosen_tasks_and_the_others_are_counted(tmp_path: Path) -> None:
+    said: list[str] = []
+    told = ingest.run(dataclasses.replace(context(tmp_path, 'tasks=["say"]'), say=said.append))
     assert told["examples"] == {"say": 6} and told["eval_items"] == {"say": 1}
+    assert any("not chosen" in line and line.endswith(": kind 6") for line in said)
 
 
 def test_max_items_is_the_same_sample_every_time(tmp_path: Path) -> None:
