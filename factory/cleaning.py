@@ -125,15 +125,11 @@ def _selected(settings: Curate, sieve: Sieve, say: Say) -> Sift:
 def turns_of(row: dict[str, Any], where: str) -> list[Turn]:
     """The messages of a row, the answer last; FactoryError names the row that has none."""
     if "messages" in row:
-        turns = _turns(row["messages"], "user")
+        asked = answer = turns = _turns(row["messages"], "user")
     else:
-        turns = [*_turns(row.get("prompt"), "user"), *_turns(row.get("completion"), "assistant")]
-    roles = [turn.get("role") for turn in turns]
-    if (
-        "user" not in roles
-        or "assistant" not in roles
-        or not all(isinstance(turn.get("content"), str) for turn in turns)
-    ):
+        asked, answer = _turns(row.get("prompt"), "user"), _turns(row.get("completion"), "assistant")
+        turns = [*asked, *answer]
+    if "user" not in [turn["role"] for turn in asked] or "assistant" not in [turn["role"] for turn in answer]:
         raise FactoryError(f"{where}: no question and answer as text.", FORM)
     return turns
 
@@ -142,7 +138,7 @@ def with_turns(row: dict[str, Any], turns: list[Turn]) -> dict[str, Any]:
     """The row with these messages in its own form."""
     if "messages" in row:
         return {**row, "messages": turns}
-    asked = len(_turns(row["prompt"], "user"))
+    asked = 1 if isinstance(row["prompt"], str) else len(row["prompt"])
 
     def form(key: str, part: list[Turn]) -> Any:
         return part[0]["content"] if isinstance(row[key], str) else part
@@ -151,9 +147,14 @@ def with_turns(row: dict[str, Any], turns: list[Turn]) -> dict[str, Any]:
 
 
 def _turns(value: Any, role: str) -> list[Turn]:
+    """A text as one message of this role, or a list of messages; nothing where one of them lacks its role or text."""
     if isinstance(value, str):
         return [{"role": role, "content": value}]
-    return [turn for turn in value if isinstance(turn, dict)] if isinstance(value, list) else []
+    whole = isinstance(value, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+        for turn in value
+    )
+    return value if whole else []
 
 
 def _items(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -161,7 +162,7 @@ def _items(path: Path) -> Iterator[tuple[str, str, str]]:
     found = 0
     for number, row in read_rows(path):
         prompt = row.get("prompt", row.get("messages", row.get("input")))
-        asked = "\n".join(turn["content"] for turn in _turns(prompt, "user") if turn.get("role") == "user")
+        asked = "\n".join(turn["content"] for turn in _turns(prompt, "user") if turn["role"] == "user")
         if not asked.strip():
             raise FactoryError(f"{path}:{number}: no prompt.", ITEM)
         found += 1

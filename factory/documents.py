@@ -87,6 +87,24 @@ def read_documents(root: Path, language: str, license: str = "") -> Iterator[Doc
     yield from folder.documents
 
 
+def files(root: Path, *suffixes: str) -> Iterator[tuple[str, Path]]:
+    """(name below `root`, path) of each file with one of these suffixes, for a loader of its own; a build names the others.
+
+    `root` may be one file. Hidden files are passed over.
+    """
+    skipped: list[Skipped] = []
+    for path in sorted(_files(root, skipped)) if root.is_dir() else [root]:
+        name = _name(path, root)
+        if path.is_symlink():
+            leave_out(name, "a link")
+        elif path.suffix.lower() not in suffixes:
+            leave_out(name, f"{path.suffix or 'no suffix'}: this domain reads {' and '.join(suffixes)}")
+        else:
+            yield name, path
+    for one in skipped:
+        leave_out(one.name, one.reason)
+
+
 def leave_out(name: str, reason: str) -> None:
     """Let a build name a file from which a domain's loader takes nothing."""
     if (skipped := _left_out.get()) is not None:

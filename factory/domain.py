@@ -70,10 +70,16 @@ class Domain:
     def __init__(self, config: Config, folder: Path) -> None:
         self.config = config
         self.folder = folder
-        for key in config.options:
+        where = folder / "domain.toml"
+        for key, value in config.options.items():
             if key not in self.options:
-                where = folder / "domain.toml"
                 raise FactoryError(f"{where}: unknown key 'options.{key}'.", suggest(key, self.options))
+            default = self.options[key]
+            kinds = (int, float) if type(default) is float else (type(default),)
+            if type(value) not in kinds:
+                raise FactoryError(
+                    f"{where}: options.{key} = {value!r} is not of its kind.", f"Its default: {default!r}"
+                )
         for name in (*config.tasks, *config.sft.task_epochs):
             self.task(name)
 
@@ -182,7 +188,7 @@ class Domain:
                 if not all(isinstance(text, str) for text in (row["id"], row["task"], row["input"], *references)):
                     raise FactoryError(f"{where}: id, task, input and reference must be texts.", form)
                 task = self.task(row["task"], where)
-                scorer = row.get("scorer", task.scorer)
+                scorer = str(row.get("scorer") or task.scorer)
                 self.scorer(scorer, where)
                 review = reviews.get(row["id"], {})
                 if review.get("verdict") == "rejected":

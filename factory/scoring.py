@@ -203,7 +203,7 @@ def _address(runs: Path, model: str, again: Again) -> Model:
 
 def _published(plugin: Domain, path: Path, mark: str, items: Sequence[EvalItem], say: Say) -> list[Reference]:
     """Scores that others published, and a line for each task of which they had another number of items than the run."""
-    found, here = published(plugin, path, mark), dict(Counter(item.task for item in items)) | {"mean": len(items)}
+    found, here = published(plugin, path, mark, say), dict(Counter(item.task for item in items)) | {"mean": len(items)}
     differ = Counter((task, one.cells[task]["n"], far) for one in found for task, far in differing(one, here).items())
     for (task, n, far), models in differ.items():
         told = "other items, kept apart from the run's scores" if far else "nearly the same items"
@@ -212,7 +212,7 @@ def _published(plugin: Domain, path: Path, mark: str, items: Sequence[EvalItem],
     return found
 
 
-def published(plugin: Domain, path: Path, mark: str) -> list[Reference]:
+def published(plugin: Domain, path: Path, mark: str, say: Say = lambda text: None) -> list[Reference]:
     """Scores that others published for items that should be the run's: columns model, task (a name or an alias), score (of 100) and n.
 
     The intervals are Wilson's, as of a rate. A mean is given where every task of the domain has a score. A column
@@ -230,9 +230,14 @@ def published(plugin: Domain, path: Path, mark: str) -> list[Reference]:
         ) from error
     if rows and (missing := [column for column in COLUMNS if column not in rows[0]]):
         raise FactoryError(f"{path} has no column {missing[0]}.", f"It needs the columns {', '.join(COLUMNS)}.")
+    others: Counter[str] = Counter()
     for number, row in enumerate(rows, 2):
         if (task := names.get(row["task"])) is None:
+            others[str(row["task"])] += 1
             continue
+        if not row["model"] or task in found[row["model"]]:
+            why = f"a second score of {row['model']} on {row['task']}" if row["model"] else "no model"
+            raise FactoryError(f"{path}:{number}: {why}.", f"A row is {','.join(COLUMNS)}.")
         try:
             score, n, size = float(row["score"]), int(row["n"]), float(row.get("parameters") or 0)
             if not (0 <= score <= 100 and n > 0 and 0 <= size < math.inf):
@@ -249,6 +254,9 @@ def published(plugin: Domain, path: Path, mark: str) -> list[Reference]:
         raise FactoryError(
             f"{path} has no score of a task of '{plugin.config.name}'.", f"Its tasks: {', '.join(sorted(names))}."
         )
+    if others:
+        told = ", ".join(f"{task} {count}" for task, count in sorted(others.items()))
+        say(f"    {path.name}: rows of tasks that this run has not, left out: {told}")
     for cells in found.values():
         if len(cells) == len(plugin.active()):
             cells["mean"] = _mean(cells)

@@ -108,11 +108,11 @@ def _passages(path: Path) -> list[Passage]:
             raise FactoryError(
                 f"{path}:{number}: no text.", 'A passage is {"id": ..., "text": ...}: see factory ingest.'
             )
-        row = {
-            "id": f"line {number}",
-            "document": path.name,
-            **{key: value for key, value in row.items() if key in names},
-        }
+        row = {"id": f"line {number}", "document": path.name, **{key: row[key] for key in row if key in names}}
+        if odd := [key for key, value in row.items() if not isinstance(value, dict if key == "meta" else str)]:
+            raise FactoryError(
+                f"{path}:{number}: '{odd[0]}' is not of its kind.", "meta is an object, the rest are texts."
+            )
         found.append(Passage(**row))
     if not found:
         raise FactoryError(f"{path} has no passages.", "Make them with: factory ingest FOLDER -o passages.jsonl")

@@ -117,7 +117,10 @@ def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Ma
         "dataloader_pin_memory": bool(machine.gpu),
         "ddp_find_unused_parameters": False,
     }
-    config = kind(**{**defaults, **own, **section.trainer})
+    try:
+        config = kind(**{**defaults, **own, **section.trainer})
+    except (TypeError, ValueError) as error:  # a name is checked before: what remains is a value
+        raise FactoryError(f"[{context.stage}.trainer]: {error}", "See TRL's documentation of its config.") from error
     if config.bf16 and not machine.gpu and not machine.native_bf16:
         _require_bf16(context)
     config._n_gpu = min(1, config.n_gpu)  # a process has one GPU: else transformers would spread over all that it sees

@@ -72,10 +72,16 @@ def test_dropped_rows_are_as_they_were_with_reason_and_detail(tmp_path: Path) ->
         ([], None, "has no rows"),
         ([{"prompt": "q"}], None, "rows.jsonl:1: no question and answer"),
         ([{"messages": [{"role": "user", "content": 3}]}], None, "rows.jsonl:1: no question and answer"),
+        ([{"messages": [*TALK, {"content": "?"}]}], None, "rows.jsonl:1: no question and answer"),
+        ([{"messages": [*TALK, "?"]}], None, "rows.jsonl:1: no question and answer"),
+        ([{"messages": 5}], None, "rows.jsonl:1: no question and answer"),
+        ([{"prompt": TALK}], None, "rows.jsonl:1: no question and answer"),
+        ([{"completion": TALK}], None, "rows.jsonl:1: no question and answer"),
         ([["a"]], None, "rows.jsonl:1 is not a JSON object"),
         ([{"prompt": "q?", "completion": ""}], None, "No row is left: 1 rows: 0 kept; 1 too short"),
         ([{"prompt": "q?", "completion": "a"}], [], "eval.jsonl has no eval items"),
         ([{"prompt": "q?", "completion": "a"}], [{"id": "e"}], "eval.jsonl:1: no prompt"),
+        ([{"prompt": "q?", "completion": "a"}], [{"prompt": [{"role": "user"}]}], "eval.jsonl:1: no prompt"),
     ],
 )
 def test_bad_input_is_named_and_leaves_nothing(

@@ -174,6 +174,7 @@ def test_default_passages_are_paragraphs_with_nothing_lost() -> None:
         ({"reference": [1]}, "must be texts"),
         ({"task": "knd"}, "has no task 'knd'"),
         ({"scorer": "exakt"}, "items.jsonl:1: unknown scorer 'exakt'"),
+        ({"scorer": ["exact"]}, "items.jsonl:1: unknown scorer"),
     ],
 )
 def test_bad_eval_rows(tmp_path: Path, change: dict[str, object], said: str) -> None:
@@ -182,6 +183,14 @@ def test_bad_eval_rows(tmp_path: Path, change: dict[str, object], said: str) -> 
     with pytest.raises(FactoryError) as caught:
         list(load_domain("toy").frozen_items())
     assert said in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("value", ["20%", "true", "[0.2]"])
+def test_an_option_is_of_the_kind_of_its_default(value: str) -> None:
+    with pytest.raises(FactoryError, match=r"options\.eval_share = .* is not of its kind") as caught:
+        load_domain("cooking", [f"options.eval_share={value}"])
+    assert caught.value.hint == "Its default: 0.2"
+    assert load_domain("cooking", ["options.eval_share=1"]).option("eval_share") == 1
 
 
 def test_eval_row_may_name_references_and_scorer(tmp_path: Path) -> None:

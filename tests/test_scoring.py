@@ -99,6 +99,25 @@ def test_published_scores_on_other_items_stand_apart(run: Path, factory: Factory
     assert "GPT-4" in others and f"n 100, here {ITEMS}" in others and "same" not in others
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("kind,40,9,\n", "told.csv:2: no model"),
+        ("kind,40,9,A\nkind,50,9,A\n", "told.csv:3: a second score of A on kind"),
+    ],
+)
+def test_a_published_score_has_a_model_and_stands_once(run: Path, factory: Factory, rows: str, said: str) -> None:
+    (run / "told.csv").write_text("task,score,n,model\n" + rows)
+    ended = factory("eval", "toy", "--model", run / "told.csv")
+    assert ended.code and said in " ".join(ended.err.split())
+
+
+def test_published_scores_of_other_tasks_are_counted(run: Path, factory: Factory) -> None:
+    (run / "told.csv").write_text(f"model,task,score,n\nA,kind,40,{ITEMS}\nA,knid,50,9\nB,knid,50,9\n")
+    shown = factory("eval", "toy", "--model", run / "told.csv").out
+    assert "told.csv: rows of tasks that this run has not, left out: knid 2" in shown
+
+
 def test_nearly_as_many_are_noted_and_kept(tmp_path: Path, run: Path, factory: Factory) -> None:
     scores = read_json(run / "evaluate" / "scores.json")
     items = [EvalItem(f"kind-{n:03}", "kind", [], ["fruit"], "choice") for n in range(100)]

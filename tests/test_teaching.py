@@ -133,6 +133,12 @@ def test_an_unknown_language_is_one_clear_line(tmp_path: Path, teacher: Served) 
     assert caught.value.hint == "Known: en, zh." and not teacher.asked
 
 
+def test_a_passage_of_another_form_is_named(tmp_path: Path, teacher: Served) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"id": "a", "text": "Tea.", "meta": null}\n')
+    with pytest.raises(FactoryError, match=r"odd\.jsonl:1: 'meta' is not of its kind"):
+        synthesize_file(Wish(tmp_path / "odd.jsonl", tmp_path / "out.jsonl", teacher.address), print)
+
+
 def test_what_the_passage_does_not_bear_out_is_refused(tmp_path: Path, teacher: Served) -> None:
     teacher.wrong = True
     with pytest.raises(FactoryError, match=r"all refused: .*not supported") as caught:

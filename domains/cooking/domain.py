@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from factory.documents import leave_out
+from factory.documents import files, leave_out
 from factory.domain import Domain, Task, passage_of
 from factory.files import read_text
 from factory.records import Document, EvalItem, Example, Passage
@@ -27,8 +27,7 @@ class Cooking(Domain):
     def documents(self, source: Path | None) -> Iterator[Document]:
         root = source or self.folder / "data" / "recipes"
         kept_back = set() if source else {item.provenance["document"] for item in self.frozen_items()}
-        for path in sorted(root.rglob("*.md")) if root.is_dir() else [root]:
-            name = path.relative_to(root).as_posix() if root.is_dir() else path.name
+        for name, path in files(root, ".md"):
             text = read_text(path)
             recipe = recipes.parse(text, course=path.parent.name, fallback=path.stem)
             if recipe is None:  # an article, a template

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from factory.documents import files, leave_out
 from factory.domain import Domain, Task, passage_of
 from factory.errors import FactoryError
 from factory.files import read_text
@@ -27,34 +28,42 @@ class Legal(Domain):
 
     def documents(self, source: Path | None) -> Iterator[Document]:
         if source is None or self.option("add_sample"):
-            yield from self._rows(self.folder / "data", "sample", self.config.license)
+            sample = sorted((self.folder / "data").glob("*.jsonl"))
+            yield from self._rows([(path.name, path) for path in sample], "sample", self.config.license)
         if source is not None:
-            yield from self._rows(source, "source", "")
-            for path in sorted(source.rglob("*.md")):
+            found = list(files(source, ".jsonl", ".md"))
+            rows = [(name, path) for name, path in found if path.suffix.lower() == ".jsonl"]
+            yield from self._rows(rows, "source", "")
+            for name, path in found:
+                if (name, path) in rows:
+                    continue
                 text = read_text(path)
                 if re.search(r"^第.{1,9}条", text, re.MULTILINE):
-                    name = path.relative_to(source).as_posix()
                     yield Document(name, text, path.stem, "zh", "", str(path), "train", {"kind": "statute"})
+                else:
+                    leave_out(name, "no statute: no line begins with 第…条")
 
-    def _rows(self, root: Path, prefix: str, license: str) -> Iterator[Document]:
+    def _rows(self, found: Iterable[tuple[str, Path]], prefix: str, license: str) -> Iterator[Document]:
         """A document for each row of the task files; a file named dev or test holds eval rows."""
-        for path in sorted(root.rglob("*.jsonl")):
+        for file, path in found:
             split = "eval" if path.stem in ("dev", "test") else "train"
             for number, row in read_rows(path):
-                task = row.get("task")
-                if not isinstance(task, str) or not isinstance(row.get("input"), str) or "answer" not in row:
+                if not all(isinstance(row.get(key), str) for key in ("task", "input", "answer")):
                     raise FactoryError(
-                        f"{path}:{number} lacks task, input or answer.",
+                        f"{path}:{number} lacks task, input or answer as text.",
                         'A row is {"task": ..., "input": ..., "answer": ...}.',
                     )
-                name = f"{prefix}/{path.relative_to(root).with_suffix('').as_posix()}/{row.get('index', number)}"
-                meta = {"kind": "row", "task": self.task(task, f"{path}:{number}").name, "answer": row["answer"]}
+                name = f"{prefix}/{Path(file).with_suffix('').as_posix()}/{row.get('index', number)}"
+                task = self.task(row["task"], f"{path}:{number}").name
+                if not row["input"].strip() or not rules.answer(task, row["answer"]):
+                    leave_out(name, "no input or no answer")
+                    continue
+                meta = {"kind": "row", "task": task, "answer": row["answer"]}
                 yield Document(name, row["input"], "", "zh", license, str(path), split, meta)
 
     def passages(self, document: Document) -> Iterator[Passage]:
         if document.meta["kind"] == "row":
-            if document.text.strip():
-                yield passage_of(document, document.text)
+            yield passage_of(document, document.text)
             return
         for number, (article, text) in enumerate(rules.articles(document.text)):
             yield passage_of(document, text, number, article=article)
@@ -68,8 +77,7 @@ class Legal(Domain):
     def _of_row(self, passage: Passage) -> Iterator[Example]:
         """The row itself; what it says besides (charge, articles) makes one more case for those tasks."""
         task = self.task(passage.meta["task"])
-        if answer := rules.answer(task.name, passage.meta["answer"]):
-            yield self.make_example(task, passage, passage.text, answer)
+        yield self.make_example(task, passage, passage.text, rules.answer(task.name, passage.meta["answer"]))
         if task.name in ("articles", "term"):
             facts, charges = rules.named_charge(passage.text)
             if charges and all(charge in self.task("charge").choices for charge in charges.split(";")):
@@ -98,8 +106,7 @@ class Legal(Domain):
             return
         for passage in passages:
             task = self.task(passage.meta["task"])
-            if answer := rules.answer(task.name, passage.meta["answer"]):
-                yield self.make_item(task, passage, passage.text, answer)
+            yield self.make_item(task, passage, passage.text, rules.answer(task.name, passage.meta["answer"]))
 
     def clean(self, task: Task, text: str) -> str:
         text = rules.shorten(task.name, text, int(self.option("cut")))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from factory.domains.legal import rules
 
+from factory.documents import left_out
 from factory.domain import load_domain
 from factory.errors import FactoryError
 from factory.records import Example
@@ -95,6 +96,29 @@ def test_an_unknown_task_is_named_with_its_file_and_line(source: Path) -> None:
     with (source / "train.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"task": "9-9", "input": CASE, "answer": "盗窃"}) + "\n")
     with pytest.raises(FactoryError, match=r"train\.jsonl:4: domain 'legal' has no task '9-9'"):
+        examples(source)
+
+
+def test_a_row_or_file_that_teaches_nothing_is_named_and_one_file_is_a_source(source: Path) -> None:
+    with (source / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"task": "3-3", "index": 9, "input": CASE, "answer": "罪名:"}) + "\n")
+    (source / "说明.md").write_text("怎样使用这些文件。", encoding="utf-8")
+    (source / "案例.docx").write_bytes(b"PK")
+    domain = load_domain("legal", ["options.add_sample=false"])
+    with left_out() as skipped:
+        names = [document.id for document in domain.documents(source)]
+    assert names == ["source/train/1", "source/train/2", "source/train/3", "刑法.md"]
+    assert {one.name: one.reason.split(":")[0] for one in skipped} == {
+        "source/train/9": "no input or no answer",
+        "说明.md": "no statute",
+        "案例.docx": ".docx",
+    }
+    assert [document.id for document in domain.documents(source / "train.jsonl")] == names[:3]
+
+
+def test_an_answer_that_is_a_number_is_named(source: Path) -> None:
+    (source / "train.jsonl").write_text(json.dumps({"task": "term", "input": CASE, "answer": 12}), encoding="utf-8")
+    with pytest.raises(FactoryError, match=r"train\.jsonl:1 lacks task, input or answer as text"):
         examples(source)
 
 
