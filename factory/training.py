@@ -119,7 +119,7 @@ def trainer_config(kind: type, section: Sft | Dpo, context: Context, machine: Ma
     }
     try:
         config = kind(**{**defaults, **own, **section.trainer})
-    except (TypeError, ValueError) as error:  # a name is checked before: what remains is a value
+    except (TypeError, ValueError) as error:
         raise FactoryError(f"[{context.stage}.trainer]: {error}", "See TRL's documentation of its config.") from error
     if config.bf16 and not machine.gpu and not machine.native_bf16:
         _require_bf16(context)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from factory.config import Config
+from factory.config import Config, Dpo
 from factory.domain import Domain
+from factory.errors import FactoryError
+from factory.hardware import inspect_machine
 from factory.records import Preference, write_records
 from factory.stage import Context
 from factory.stages import dpo
@@ -41,3 +43,14 @@ def test_enough_pairs_are_trained_on(tmp_path: Path, own: int, expert: int, monk
     monkeypatch.setattr(dpo, "inspect_machine", begin)
     with pytest.raises(Began):
         dpo.run(with_pairs(tmp_path, own, expert))
+
+
+@pytest.mark.parametrize(("trainer", "said"), [({"lerning_rate": 1}, "lerning_rate"), ({"optim": "adamv"}, "adamv")])
+def test_a_setting_that_trl_does_not_take_is_named(tmp_path: Path, trainer: dict[str, object], said: str) -> None:
+    from trl import DPOConfig
+
+    from factory.training import trainer_config
+
+    context = with_pairs(tmp_path, 1, 0)
+    with pytest.raises(FactoryError, match=rf"\[dpo\.trainer\]: .*{said}"):
+        trainer_config(DPOConfig, Dpo(trainer=trainer), context, inspect_machine())
