@@ -1,6 +1,6 @@
 """How much data is enough: the learning curves of two LawBench tasks and of real recipes, rows chosen by coverage against random ones.
 
-    python benchmarks/curves.py --data ../shared/data               # about two and a half hours on 2 cores; a broken-off one goes on
+    python benchmarks/curves.py --data ../shared/data               # about an hour and a half on 2 cores; a broken-off one goes on
     python benchmarks/curves.py --data ../shared/data --only legal
     python benchmarks/curves.py --table                             # the tables alone, of finished curves
 
@@ -26,10 +26,10 @@ RUN = "bench"  # of cooking the one that quality.py builds: its SFT is not train
 CURVES = {  # domain: folders beneath --data, shares, settings
     "legal": (
         ("legal/lawbench/2-4", "legal/lawbench/3-3"),
-        (0.05, 0.25, 0.5),
+        (0.05, 0.25),
         ('tasks=["topic", "charge"]', "options.add_sample=false", "sft.task_epochs={topic=2.0, charge=2.0}"),
     ),
-    "cooking": (("cooking/en",), (0.05, 0.25, 0.5), ()),
+    "cooking": (("cooking/en",), (0.05, 0.25), ()),
 }
 
 
