@@ -188,10 +188,13 @@ def main() -> None:
     local = wanted.host in LOOPBACK and not wanted.share
     allowed = passwords(local)
     port = free_port(wanted.host, wanted.port)
+    items = HERE / "items.json"
+    try:
+        reviews = Reviews(items, wanted.reviews) if wanted.reviews and items.exists() else None
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"The decisions on the test questions cannot be read: {error}") from None
     service = Service(HERE)
     gate = Gate(allowed, port, service.app["language"], service.app["title"], HERE, local)
-    items = HERE / "items.json"
-    reviews = Reviews(items, wanted.reviews) if wanted.reviews and items.exists() else None
     desk = Desk(service, wanted.feedback, gate)
     try:
         desk.store()
