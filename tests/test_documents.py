@@ -437,6 +437,12 @@ def test_a_name_in_gb18030_can_be_written() -> None:
     assert (document.id, document.title, document.source) == ("章程.md", "章程", "docs/章程.md")
 
 
+def test_half_a_letter_of_a_row_is_left_out() -> None:
+    put("a.jsonl", '{"title": "T\\ud83d", "text": "An emoji was cut \\ud83d"}\n')
+    (document,) = read_folder(Path("docs")).documents
+    assert (document.title, document.text) == ("T", "# T\n\nAn emoji was cut")
+
+
 @pytest.mark.timeout(20)
 def test_links_and_pipes_are_named_and_not_followed() -> None:
     outside = put("../outside.md", "secret")

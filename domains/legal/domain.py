@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from factory.domain import Domain, Task, passage_of
 from factory.errors import FactoryError
-from factory.files import read_text
+from factory.files import read_text, utf8
 from factory.records import Document, EvalItem, Example, Passage, read_rows
 from factory.scorers import Scorer
 
@@ -33,8 +33,8 @@ class Legal(Domain):
             for path in sorted(source.rglob("*.md")):
                 text = read_text(path)
                 if re.search(r"^第.{1,9}条", text, re.MULTILINE):
-                    name = path.relative_to(source).as_posix()
-                    yield Document(name, text, path.stem, "zh", "", str(path), "train", {"kind": "statute"})
+                    name, place = utf8(path.relative_to(source).as_posix()), Path(utf8(path))
+                    yield Document(name, text, place.stem, "zh", "", str(place), "train", {"kind": "statute"})
 
     def _rows(self, root: Path, prefix: str, license: str) -> Iterator[Document]:
         """A document for each row of the task files; a file named dev or test holds eval rows."""
@@ -47,9 +47,10 @@ class Legal(Domain):
                         f"{path}:{number} lacks task, input or answer.",
                         'A row is {"task": ..., "input": ..., "answer": ...}.',
                     )
-                name = f"{prefix}/{path.relative_to(root).with_suffix('').as_posix()}/{row.get('index', number)}"
+                file = utf8(path.relative_to(root).with_suffix("").as_posix())
+                name = f"{prefix}/{file}/{row.get('index', number)}"
                 meta = {"kind": "row", "task": self.task(task, f"{path}:{number}").name, "answer": row["answer"]}
-                yield Document(name, row["input"], "", "zh", license, str(path), split, meta)
+                yield Document(name, row["input"], "", "zh", license, utf8(path), split, meta)
 
     def passages(self, document: Document) -> Iterator[Passage]:
         if document.meta["kind"] == "row":
