@@ -142,9 +142,11 @@ def test_a_model_folder_that_is_gone_is_told_without_its_path(tmp_path: Path) ->
         (["--host", "0.0.0.0"], {"FACTORY_APP_PASSWORD": "short"}, "fewer than 8 characters"),
         (["--host", "0.0.0.0"], dict.fromkeys(ENVIRONMENT, USERS), "are the same"),
         (["--host", "203.0.113.7"], {"FACTORY_APP_PASSWORD": USERS}, "Cannot listen on 203.0.113.7"),
+        (["--port", "65536"], {}, "There is no port 65536."),
+        (["--port", "-1"], {}, "There is no port -1."),
     ],
 )
-def test_other_addresses_need_a_password(
+def test_an_address_without_its_password_or_that_is_none_is_one_line(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
     import app  # type: ignore[import-not-found]
