@@ -37,7 +37,9 @@ def opened(path: Path, table: str) -> Iterator[sqlite3.Connection]:
         if code == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         held = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        hint = "Wait for the program that holds it." if held else "Delete it: it is made anew (in a folder you may write)."
+        hint = (
+            "Wait for the program that holds it." if held else "Delete it: it is made anew (in a folder you may write)."
+        )
         raise FactoryError(f"{path} cannot be used: {error}.", hint) from error
 
 

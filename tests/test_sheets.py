@@ -70,7 +70,9 @@ def test_rows_that_are_left_out_are_counted() -> None:
 
 
 def test_lists_beside_the_longest_are_named() -> None:
-    made = read_json(b'{"train": [{"text": "one"}, {"text": "two"}], "te\\ud83dst": [{"text": "three"}], "v": [1, 2, 3]}')
+    made = read_json(
+        b'{"train": [{"text": "one"}, {"text": "two"}], "te\\ud83dst": [{"text": "three"}], "v": [1, 2, 3]}'
+    )
     assert list(made.texts.values()) == ["one", "two"]
     assert made.left_out == [Skipped("the 1 rows under 'test'", "only the longest list is read")]
     with pytest.raises(Unreadable, match=r"its columns \(id\)"):

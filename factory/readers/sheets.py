@@ -70,7 +70,9 @@ def read_json(data: bytes) -> Reading:
     found = json.loads(plain(data))
     others: list[Skipped] = []
     if isinstance(found, dict):
-        lists = {key: rows for key, rows in found.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)}
+        lists = {
+            key: rows for key, rows in found.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)
+        }
         longest = max(lists, key=lambda key: len(lists[key]), default="")
         others = [
             Skipped(f"the {len(rows)} rows under {normalize_text(key)!r}", "only the longest list is read")
