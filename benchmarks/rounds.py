@@ -43,8 +43,8 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=HERE / "results", help="where the figures are written")
     arguments = parser.parse_args()
-    texts = (HERE / "texts" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, texts) if row["set"] == arguments.set]
+    texts = (HERE / "texts" / "corrections.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [row for row in map(json.loads, filter(None, texts)) if row["set"] == arguments.set]
     if not (RUNS / "default" / "evaluate" / "manifest.json").exists():
         factory("build", "cooking")
     shutil.rmtree(WORK, ignore_errors=True)
@@ -83,7 +83,8 @@ def ask(run: str, rows: list[dict[str, Any]]) -> dict[str, list[str]]:
     questions, answers = WORK / "questions.jsonl", WORK / f"{run}.jsonl"
     questions.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in [*asked, *other]), encoding="utf-8")
     factory("predict", "cooking", str(questions), "--output", str(answers), "--run", run, "--model", "best")
-    said = [json.loads(line)["prediction"] for line in answers.read_text(encoding="utf-8").splitlines()]
+    lines = answers.read_text(encoding="utf-8").split("\n")
+    said = [json.loads(line)["prediction"] for line in lines if line]
     return {"asked": said[: len(asked)], "reworded": said[len(asked) :]}
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from factory.files import sha256
 from factory.generate import Answer, Question
 from factory.hardware import inspect_machine
+from factory.store import opened
 
 FILE = "answers.sqlite"
+TABLE = "answers (key TEXT PRIMARY KEY, text TEXT, truncated INTEGER)"
 DECIDING = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
 NOTES = ("factory.json", "export.json")  # this program's own, on what it made
 
@@ -31,7 +31,7 @@ class Answers:
 
     def find(self, questions: Sequence[Question]) -> dict[int, Answer]:
         """The answers that are kept, by the place of their question."""
-        with closing(self._open()) as file:
+        with opened(self.path, TABLE) as file:
             rows = (
                 (place, file.execute("SELECT text, truncated FROM answers WHERE key = ?", (self._key(q),)).fetchone())
                 for place, q in enumerate(questions)
@@ -40,7 +40,7 @@ class Answers:
 
     def keep(self, answered: Iterable[tuple[Question, Answer]]) -> None:
         """Add answers, all or none of them; a bare one is none, and is asked for again."""
-        with closing(self._open()) as file, file:
+        with opened(self.path, TABLE) as file:
             file.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
                 [(self._key(asked), found.text, found.truncated) for asked, found in answered if not found.bare],
@@ -51,12 +51,6 @@ class Answers:
         bound = [question.max_new_tokens, task.choices if task else (), task.separator if task else ""]
         text = json.dumps([self._mark, question.prompt, bound], ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = sqlite3.connect(self.path, timeout=60)
-        file.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT, truncated INTEGER)")
-        return file
 
 
 def answers_of_weights(

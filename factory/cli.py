@@ -280,7 +280,7 @@ def make_app(domain: DomainName, run: RunName = "default") -> None:
 def demo(
     domain: DomainName,
     run: RunName = "default",
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; the next free one is taken.")] = 7860,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; the next free one is taken.", min=0, max=65535)] = 7860,
     engine: Annotated[
         str, typer.Option(help="torch, or llama (llama.cpp over an export, quicker on a CPU); empty: as it was last.")
     ] = "",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from factory.errors import FactoryError
+from factory.files import utf8
 from factory.progress import Progress
 from factory.readers import archives, epub, markup, sheets, slides
 from factory.readers import base as reading
@@ -191,7 +192,7 @@ def _check(path: Path, most: int) -> None:
 
 def _opened(path: Path, name: str, skipped: list[Skipped]) -> Iterator[File]:
     """The file itself, or those in a zip archive."""
-    source = _utf8(path)
+    source = utf8(path)
     if path.is_symlink():
         skipped.append(Skipped(name, "a link"))
         return
@@ -223,15 +224,7 @@ def _files(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
 
 
 def _name(path: Path, root: Path) -> str:
-    return _utf8(path.name if path == root else path.relative_to(root).as_posix())
-
-
-def _utf8(path: Path | str) -> str:
-    """A path that can be written as UTF-8: archives made by Chinese Windows leave names in GB18030."""
-    try:
-        return os.fsencode(path).decode()
-    except UnicodeDecodeError:
-        return os.fsencode(path).decode("gb18030", "replace")
+    return utf8(path.name if path == root else path.relative_to(root).as_posix())
 
 
 def _title(text: str, name: str) -> str:

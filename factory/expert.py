@@ -23,13 +23,15 @@ LETTERS = 12  # of the digests that are ids and names
 
 @dataclass
 class Gathered:
-    """What the approved rows come to. `told` says of each row that is left out why; `merged` counts those said twice."""
+    """What the approved rows come to. `told` says of each row that is left out why; `merged` counts those said twice,
+    `known` those that are part of an earlier round or of the eval set."""
 
     examples: list[Example] = field(default_factory=list)
     pairs: list[Preference] = field(default_factory=list)
     items: list[EvalItem] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     merged: int = 0
+    known: int = 0
     masked: dict[str, int] = field(default_factory=dict)  # personal data, by its kind
 
 
@@ -57,11 +59,15 @@ def gather(
         if why := leaks.find(task.parts(row.question)[0], row.wanted, task.name):
             found.told.append(f"row {row.id} {why}")
             continue
-        if row.wanted:
-            _add(examples, _example(row, domain), used, found)
+        records: list[tuple[dict[str, Any], Any]] = [(examples, _example(row, domain))] if row.wanted else []
         if pair := _pair(row, domain):
-            _add(pairs, pair, used, found)
-        elif not row.wanted:
+            records.append((pairs, pair))
+        new = [(held, record) for held, record in records if record.id not in used]
+        for held, record in new:
+            _add(held, record, found)
+        if records:
+            found.known += not new
+        else:
             found.told.append(
                 f"row {row.id} " + ("prefers neither answer" if row.kind == "vote" else "has no better answer")
             )
@@ -131,7 +137,9 @@ def _promote(row: Any, domain: Domain, items: Sequence[EvalItem], trained: Colle
         found.told.append(f"row {row.id} is promoted, but eval item {same.id} asks the same")
     elif asked in trained:
         found.told.append(f"row {row.id} is promoted, but an earlier round was trained on its question")
-    elif not same:
+    elif same:
+        found.known += same not in found.items
+    else:
         found.items.append(EvalItem(name, task.name, row.prompt, [row.wanted], task.scorer, _provenance(row)))
 
 
@@ -161,10 +169,8 @@ def _pair(row: Any, domain: Domain) -> Preference | None:
     return Preference(name, task_of(row, domain).name, row.prompt, _said(sides[0]), _said(sides[1]), _provenance(row))
 
 
-def _add(records: dict[str, Any], record: Any, used: Collection[str], found: Gathered) -> None:
-    """Keep a record that is new; one that says the same as another (the same id) adds its row to that one's provenance."""
-    if record.id in used:
-        return
+def _add(records: dict[str, Any], record: Any, found: Gathered) -> None:
+    """Keep a record; one that says the same as another (the same id) adds its row to that one's provenance."""
     if record.id in records:
         found.merged += 1
         records[record.id].provenance["row"] += f", {record.provenance['row']}"

@@ -56,7 +56,7 @@ def take(wish: Wish) -> list[str]:
         rows, context.domain, list({item.id: item for item in items}.values()), _used(before), _trained(before)
     )
     if not (found.examples or found.pairs or found.items):
-        why = "; ".join(found.told) or f"all {len(rows)} are part of an earlier round"
+        why = "; ".join([*found.told, *_known(found)])
         raise FactoryError(f"No approved row of {path} is new to round {number}: {why}.", "Approve more in the demo.")
     target = RUNS / wish.domain / run_name(wish.run, number)
     if not wish.dry:
@@ -147,7 +147,13 @@ def _told(found: Gathered, rows: int, path: Path, version: int) -> list[str]:
     ]
     if found.items:
         lines.append(f"    {len(found.items)} promoted: version {version} of the eval set")
-    return [*lines, *(f"    left out: {line}" for line in found.told)]
+    return [*lines, *(f"    left out: {line}" for line in [*found.told, *_known(found)])]
+
+
+def _known(found: Gathered) -> list[str]:
+    """How many rows are nothing new; nothing where each is."""
+    rows = f"{found.known} row{'s are' if found.known > 1 else ' is'}"
+    return [f"{rows} part of an earlier round or of the eval set"] if found.known else []
 
 
 def _then(wish: Wish, found: Gathered, number: int, target: Path) -> list[str]:

@@ -95,7 +95,8 @@ def sha256(path: Path) -> str:
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def weights_mark(folder: Path) -> str:
@@ -109,7 +110,15 @@ def digest_tree(root: Path) -> dict[str, str]:
     if root.is_file():
         return {root.name: sha256(root)}
     files = sorted(path for path in root.rglob("*") if path.is_file() and not _hidden(path.relative_to(root)))
-    return {path.relative_to(root).as_posix(): sha256(path) for path in files}
+    return {utf8(path.relative_to(root).as_posix()): sha256(path) for path in files}
+
+
+def utf8(path: Path | str) -> str:
+    """A path that can be written as UTF-8: archives made by Chinese Windows leave names in GB18030."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return os.fsencode(path).decode("gb18030", "backslashreplace")
 
 
 def _hidden(path: Path) -> bool:

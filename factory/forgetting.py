@@ -70,7 +70,7 @@ def forgetting(run_dir: Path, base: dict[str, Any], quantization: str, adapter: 
 def general_rows(base: str, count: int, seed: int) -> list[Example]:
     """So many general questions with their answers, at most those that there are, of the languages that the base knows; by chance."""
     texts = [(_general(f"replay-{language}.jsonl"), language) for language in (_languages(base) if count else ())]
-    rows = [(json.loads(line), language) for text, language in texts for line in text.splitlines()]
+    rows = [(json.loads(line), language) for text, language in texts for line in text.split("\n") if line]
     random.Random(seed).shuffle(rows)
     return [
         Example(
@@ -83,7 +83,7 @@ def general_rows(base: str, count: int, seed: int) -> list[Example]:
 
 def items(language: str) -> list[dict[str, Any]]:
     """The frozen items of a language: id, kind, prompt, choices, answer."""
-    return [json.loads(line) for line in _texts(language)[0].splitlines()]
+    return [json.loads(line) for line in _texts(language)[0].split("\n") if line]
 
 
 def _languages(base: str) -> list[str]:

@@ -122,14 +122,20 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, row) of a JSON Lines file; FactoryError names the line that is not a JSON object."""
+    """Yield (line number, row) of a JSON Lines file; FactoryError names the line that is not a JSON object
+    or whose texts cannot be written as UTF-8."""
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
+            if "\\ud" in line or "\\uD" in line:
+                json.dumps(row, ensure_ascii=False).encode()  # no file can hold half a letter
         except json.JSONDecodeError as error:
             raise FactoryError(f"{path}:{number} is not JSON ({error.msg}).", "One JSON object a line.") from error
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise FactoryError(f"{path}:{number} holds half a letter ({half}).", "Mend it or leave it out.") from error
         if not isinstance(row, dict):
             raise FactoryError(f"{path}:{number} is not a JSON object.", "One JSON object a line.")
         yield number, row

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.errors import FactoryError
 from factory.models import home
 
 ASKED_AT_ONCE = 500  # SQLite takes a limited number of parameters
+TABLE = "rows (key TEXT PRIMARY KEY, row BLOB)"
+WAIT = 60  # seconds for another process that is writing
+
+
+@contextmanager
+def opened(path: Path, table: str) -> Iterator[sqlite3.Connection]:
+    """A SQLite file of one table for one transaction, made where it is missing.
+
+    Raises OSError where the disk is full and FactoryError for a file that is damaged or cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(path, timeout=WAIT)) as file, file:
+            file.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+            yield file
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        held = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        hint = (
+            "Wait for the program that holds it." if held else "Delete it: it is made anew (in a folder you may write)."
+        )
+        raise FactoryError(f"{path} cannot be used: {error}.", hint) from error
 
 
 class Store:
@@ -29,7 +56,7 @@ class Store:
         """The rows that are there, each of shape (width,)."""
         wanted = sorted(set(keys))
         found: dict[str, NDArray[np.float32]] = {}
-        with closing(self._open()) as file:
+        with opened(self.path, TABLE) as file:
             for start in range(0, len(wanted), ASKED_AT_ONCE):
                 part = wanted[start : start + ASKED_AT_ONCE]
                 marks = ",".join("?" * len(part))
@@ -39,15 +66,9 @@ class Store:
 
     def write(self, rows: Mapping[str, NDArray[np.float32]]) -> None:
         """Add rows, all or none of them."""
-        with closing(self._open()) as file, file:
+        with opened(self.path, TABLE) as file:
             values = [(key, np.asarray(row, dtype=np.float32).tobytes()) for key, row in rows.items()]
             file.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", values)
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = sqlite3.connect(self.path, timeout=60)
-        file.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, row BLOB)")
-        return file
 
 
 def key_of(*texts: str) -> str:

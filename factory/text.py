@@ -13,9 +13,10 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def normalize_text(text: str) -> str:
-    """NFC, full-width letters and digits to half-width, no control characters, no trailing spaces."""
+    """NFC, full-width letters and digits to half-width, no control characters, no half letters, no trailing spaces."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = "".join(_half(char) for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
+    kept = (char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+    text = "".join(map(_half, kept))
     return "\n".join(line.rstrip() for line in text.split("\n")).strip()
 
 

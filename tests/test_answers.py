@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from factory.answers import Answers, weights_digest
+from factory.answers import TABLE, Answers, weights_digest
 from factory.domain import Task
+from factory.errors import FactoryError
 from factory.files import write_json
 from factory.generate import Answer, Question
 from factory.models import own_ends
+from factory.stage import full_disk_named
+from factory.store import opened
 
 TASK = Task("color", "Color", "exact", choices=("red", "blue"))
 ASKED = [
@@ -26,6 +30,33 @@ def test_what_was_answered_is_found_again(tmp_path: Path) -> None:
     assert kept.find(ASKED) == {}
     kept.keep(zip(ASKED, TOLD, strict=True))
     assert Answers(kept.path, "m", stop=["<end>"]).find(list(reversed(ASKED))) == {0: TOLD[1], 1: TOLD[0]}
+
+
+def test_a_file_that_cannot_be_used_is_named_and_the_disk_told_when_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Answers(tmp_path / "answers.sqlite", "m")
+    kept.path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(FactoryError, match=r"answers.sqlite cannot be used: file is not a database\.") as caught:
+        kept.find(ASKED)
+    assert caught.value.hint.startswith("Delete it: it is made anew")
+    kept.path.unlink()
+    kept.keep([])
+    monkeypatch.setattr("factory.store.WAIT", 0)
+    with sqlite3.connect(kept.path) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(FactoryError, match="locked") as caught:
+            kept.keep(zip(ASKED, TOLD, strict=True))
+        assert "Wait" in caught.value.hint
+    holder.close()
+    with (
+        pytest.raises(FactoryError, match="The disk is full: it stopped"),
+        full_disk_named("it", tmp_path),
+        opened(kept.path, TABLE) as file,
+    ):
+        file.execute("PRAGMA max_page_count = 3")
+        file.execute("INSERT INTO answers VALUES ('key', ?, 0)", ["x" * 100_000])
+    assert kept.find(ASKED) == {}
 
 
 def test_another_model_decoding_prompt_or_bound_is_another_answer(tmp_path: Path) -> None:

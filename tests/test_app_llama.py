@@ -57,6 +57,14 @@ def test_it_answers_as_the_factory_does(engines: Any, app: Path) -> None:
     assert told[0][-1] != told[1][-1] and len(told[0]) > 3  # it comes piece by piece
 
 
+def test_a_line_separator_inside_an_answer_ends_no_line(engines: Any) -> None:
+    from llama import lines_of  # type: ignore[import-not-found]
+
+    told = 'data: {"content": "一\u2028\x85二"}\n\ndata: [DONE]\n\n'.encode()
+    pieces = [told[start : start + 5] for start in range(0, len(told), 5)]
+    assert list(lines_of(pieces)) == ['data: {"content": "一\u2028\x85二"}', "", "data: [DONE]", ""]
+
+
 def test_labels_are_weighed_as_torch_weighs_them(engines: Any, app: Path) -> None:
     import torch
     from labels import weigh  # type: ignore[import-not-found]

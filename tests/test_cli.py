@@ -198,6 +198,8 @@ def test_lists(factory: Factory, toy: Path) -> None:
 def test_rows_with_an_unknown_option_are_a_usage_error(factory: Factory, toy: Path) -> None:
     assert factory("build", "toy", "--sorce", "x").code == 2
     assert not list(Path().glob("runs")) and list(read_rows(toy / "evals" / "items.jsonl"))
+    for port in ("65536", "-1"):
+        assert factory("demo", "toy", "--port", port).code == 2
 
 
 def test_interrupted_build_says_that_it_goes_on(factory: Factory, toy: Path) -> None:

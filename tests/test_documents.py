@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -300,12 +301,23 @@ def epub(chapters: dict[str, str], spine: list[str], **more: str) -> bytes:
     })  # fmt: skip
 
 
+@pytest.mark.timeout(20)
+def test_comments_and_images_without_an_end_stay_and_take_no_time() -> None:
+    open_ones = "<!--![![![a](" * 100_000
+    text = f"a<!-- x\n-->b![a\nb](c.png)<!-- page 3 -->![](d)[e](f)]-->)\n{open_ones}"
+    assert read_file(put("a.md", text)) == f"ab<!-- page 3 -->[e](f)]-->)\n{open_ones}"
+
+
 def test_epub() -> None:
     page = "<?xml version='1.0'?><html><head><title>no</title></head><body><h2>{}</h2><p>text</p></body></html>"
     made = epub({"b.xhtml": page.format("Two"), "a b.xhtml": page.format("One")}, ["a b.xhtml", "b.xhtml"])
     put("a.epub", made)
     (document,) = read_folder(Path("docs")).documents
     assert document.text == "# The Book\n\n## One\n\ntext\n\n## Two\n\ntext" and document.title == "The Book"
+
+
+def test_epub_that_names_a_chapter_many_times_has_it_once() -> None:
+    assert read_file(put("a.epub", epub({"a.xhtml": "<p>text"}, ["a.xhtml"] * 3))) == "# The Book\n\ntext"
 
 
 def test_epub_whose_headings_are_large_paragraphs() -> None:
@@ -383,6 +395,23 @@ def test_zip_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reasons["b.zip/19.md"].startswith("the archive holds more than") and len(folder.documents) == 1 + 12
 
 
+def test_zip_is_not_unpacked_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that is too large is not opened, and a broken one counts."""
+    monkeypatch.setattr(reading, "MOST_BYTES", 100_000)
+    broken = bytearray(packed({f"{n:02}.md": "x" * 90_000 for n in range(20)}))
+    for found in re.finditer(b"PK\1\2", broken):
+        broken[found.start() + 16] ^= 1  # the checksum
+    put("a.zip", bytes(broken)), put("b.zip", packed({"a.md": "x" * 5_000_000}))
+    opened: list[str] = []
+    once = zipfile.ZipFile.open
+    monkeypatch.setattr(
+        zipfile.ZipFile, "open", lambda self, member: (opened.append(member.filename), once(self, member))[1]
+    )
+    reasons = {skipped.name: skipped.reason for skipped in read_folder(Path("docs")).skipped}
+    assert opened == [f"{n:02}.md" for n in range(12)] and reasons["b.zip/a.md"] == "larger than 0 MB"
+    assert reasons["a.zip/11.md"] == "broken in the archive" and "holds more" in reasons["a.zip/12.md"]
+
+
 # What cannot be read
 
 
@@ -405,6 +434,11 @@ def test_each_file_that_cannot_be_read_is_named_and_the_others_are_read() -> Non
     }  # fmt: skip
     for name, (content, _) in bad.items():
         put(name, content)
+    later, unnamed = bytearray(packed({"a.md": "a"})), bytearray(packed({"aä.md": "a"}))
+    later[later.index(b"PK\1\2") + 6] = 99  # the version that it takes to unpack it
+    unnamed[unnamed.rindex(b"\xc3\xa4")] = 0xFF  # said to be UTF-8
+    put("later.zip", bytes(later)), put("unnamed.zip", bytes(unnamed))
+    bad |= dict.fromkeys(("later.zip", "unnamed.zip"), (b"", "broken zip"))
     secret = bytearray(packed({"a.md": "secret"}))
     for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # the flag that says: encrypted
         secret[secret.index(mark) + place] |= 1
@@ -435,6 +469,12 @@ def test_a_name_in_gb18030_can_be_written() -> None:
     put("x.md", "text").rename(os.fsdecode(b"docs/" + "章程.md".encode("gb18030")))
     (document,) = read_folder(Path("docs")).documents
     assert (document.id, document.title, document.source) == ("章程.md", "章程", "docs/章程.md")
+
+
+def test_half_a_letter_of_a_row_is_left_out() -> None:
+    put("a.jsonl", '{"title": "T\\ud83d", "text": "An emoji was cut \\ud83d"}\n')
+    (document,) = read_folder(Path("docs")).documents
+    assert (document.title, document.text) == ("T", "# T\n\nAn emoji was cut")
 
 
 @pytest.mark.timeout(20)

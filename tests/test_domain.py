@@ -18,7 +18,7 @@ from factory import domain as module
 from factory.config import Config
 from factory.domain import Domain, Task, find_domain, load_domain
 from factory.errors import FactoryError
-from factory.records import Document
+from factory.records import Document, write_records
 
 
 class Installed(Domain):
@@ -47,6 +47,24 @@ def test_local_folder_is_found_with_its_neighbours(tmp_path: Path) -> None:
 def test_shipped_domains_load_from_a_checkout_and_as_installed(name: str) -> None:
     assert find_domain(name, ROOT / "domains").origin == "./domains"
     assert find_domain(name).origin != "./domains"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cooking", "## Ingredients\n\n- 200 g rice\n- 1 egg\n\n## Directions\n\n1. Boil the rice.\n2. Add the egg.\n"),
+        ("legal", "第一条 为了保护合同当事人的合法权益，制定本法。\n"),
+    ],
+)
+def test_a_file_whose_name_is_not_utf_8_gives_documents_that_can_be_written(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    source = tmp_path / os.fsdecode("甲".encode("gb18030"))
+    source.mkdir()
+    (source / os.fsdecode("乙.md".encode("gb18030"))).write_text(text, encoding="utf-8")
+    documents = list(load_domain(name, ["options.add_sample=false"] * (name == "legal")).documents(source))
+    write_records(tmp_path / "documents.jsonl", documents)
+    assert [(one.id, one.title, one.source) for one in documents] == [("乙.md", "乙", f"{tmp_path}/甲/乙.md")]
 
 
 def test_local_wins_over_installed(tmp_path: Path, install: Callable[[str, str], None]) -> None:

@@ -144,7 +144,7 @@ def test_eval_items_and_what_is_promoted_are_never_trained_on(domain: Domain) ->
         f"row 3 same question as eval item {item.id}",
     ]  # fmt: skip
     again = sort(domain, row(2, "Say twice: kumquat", better="kumquat kumquat", promote=True), items=[ITEM, item])
-    assert again.items == [] and again.told == [], "promoted before"
+    assert again.items == [] and again.told == [] and again.known == 1, "promoted before"
     seen = sort(domain, row(5, "Say twice: saw", better="saw saw", promote=True))
     assert seen.items == [] and seen.told == ["row 5 is promoted, but an earlier round was trained on its question"]
 
@@ -184,9 +184,15 @@ def test_what_an_earlier_round_learned_is_not_new(domain: Domain) -> None:
     first = sort(domain, row(1, "Say twice: spade", better="spade spade"))
     used = {record.id for record in [*first.examples, *first.pairs]}
     second = sort(
-        domain, row(1, "Say twice: spade", better="spade spade"), row(2, "Say twice: hoe", better="hoe hoe"), used=used
+        domain,
+        row(1, "Say twice: spade", better="spade spade"),
+        row(2, "Say twice: hoe", better="hoe hoe"),
+        row(3, "Say twice: spade", kind="rating", verdict="up", answer="spade spade"),
+        row(4, "Say twice: spade", answer="Never.", better="spade spade"),
+        used=used,
     )
-    assert answers(second) == ["hoe hoe"] and len(second.pairs) == 1
+    assert answers(second) == ["hoe hoe"] and len(second.pairs) == 2, "row 4 prefers it to another answer"
+    assert second.known == 2 and second.told == [] and second.merged == 0
 
 
 def test_weights_say_how_often_a_pair_is_seen() -> None:
@@ -250,7 +256,9 @@ def test_the_command_writes_whole_or_nothing(
     summary = json.loads((target / "summary.json").read_text(encoding="utf-8"))
     assert (summary["examples"], summary["promoted"], summary["eval_version"], summary["round"]) == (1, 1, 2, 2)
     add("Say twice: hoe", "hoe hoe")
-    assert "examples: 2" in factory("feedback", "toy").out and newest(folder) == 2, "promoted once"
+    again = factory("feedback", "toy").out
+    assert "examples: 2" in again and newest(folder) == 2, "promoted once"
+    assert "left out: 1 row is part of an earlier round or of the eval set" in again
     assert list(target.parent.iterdir()) and not list(target.parent.glob(".feedback*"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,14 @@ def test_suggest_names_the_near_one_or_all() -> None:
 
 def test_values_that_json_does_not_know_still_have_a_digest() -> None:
     assert digest({"path": Path("a")}) == digest({"path": "a"})
+    assert digest("\ud83d") != digest("\ud83e")
+
+
+def test_names_that_are_not_utf_8_can_be_written(tmp_path: Path) -> None:
+    for name in ("茶.md".encode("gb18030"), b"\xff\xfe.md", b"\xfe\xff.md"):
+        (tmp_path / os.fsdecode(name)).write_text("x")
+    write_json(tmp_path / "out.json", digest_tree(tmp_path))
+    assert set(read_json(tmp_path / "out.json")) == {"茶.md", r"\xff\xfe.md", r"\xfe\xff.md"}
 
 
 def test_a_reader_of_the_old_file_never_sees_half_of_the_new(tmp_path: Path) -> None:

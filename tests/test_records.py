@@ -61,6 +61,7 @@ def test_bad_rows_name_file_and_line(tmp_path: Path) -> None:
     for text, said in (
         ('{"a": 1}\n\n{"a": \n', "a.jsonl:3 is not JSON"),
         ('{"a": 1}\n[1]\n', "a.jsonl:2 is not a JSON object"),
+        ('{"a": "\\ud83d\\ude00"}\n{"b": ["c\\uD83D"]}\n', r"a.jsonl:2 holds half a letter \(\\ud83d\)"),
     ):
         path.write_text(text)
         with pytest.raises(FactoryError, match=said):

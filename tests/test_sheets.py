@@ -61,9 +61,22 @@ def test_which_column_is_the_text() -> None:
 
 
 def test_rows_that_are_left_out_are_counted() -> None:
-    made = read_rows([{"text": "t"}, {"text": "t"}, {"text": ""}, {"text": None}, {"text": "u"}])
+    made = read_rows([{"text": "t"}, {"text": "t"}, {"text": ""}, {"text": None}, {"text": "u"}, "v", None, ["w"]])
     assert made.texts == {"1": "t", "5": "u"}
-    assert made.left_out == [Skipped("2 rows", "no text"), Skipped("1 rows", "the same text as a row before")]
+    assert made.left_out == [
+        Skipped("2 rows", "no text"), Skipped("3 rows", "no object with columns"), Skipped("1 rows", "the same text as a row before")
+    ]  # fmt: skip
+    assert read_jsonl(b'{"text": "t"}\n\n5\n').left_out == [Skipped("1 rows", "no object with columns")]
+
+
+def test_lists_beside_the_longest_are_named() -> None:
+    made = read_json(
+        b'{"train": [{"text": "one"}, {"text": "two"}], "te\\ud83dst": [{"text": "three"}], "v": [1, 2, 3]}'
+    )
+    assert list(made.texts.values()) == ["one", "two"]
+    assert made.left_out == [Skipped("the 1 rows under 'test'", "only the longest list is read")]
+    with pytest.raises(Unreadable, match=r"its columns \(id\)"):
+        read_json(b'[{"id\\ud83d": 1}]')
 
 
 def test_a_broken_line_is_named_and_the_others_are_read() -> None:

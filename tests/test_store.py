@@ -143,6 +143,19 @@ def test_a_damaged_file_is_named(store: Store) -> None:
     assert caught.value.why == "damaged"
 
 
+@pytest.mark.parametrize("prompt", ["no JSON", "{}", "[]", '[{"role": "user"}]', "7"])
+def test_a_prompt_that_is_none_is_damage(store: Store, prompt: str) -> None:
+    store.add_rating(**SAID, verdict="up")
+    with store._opened() as file:
+        file.execute("UPDATE feedback SET prompt = ?", [prompt])
+    searches = [lambda: store.rows(search="x")] if prompt == "no JSON" else []
+    for act in (store.rows, lambda: store.row(1), lambda: store.decide(1, "approved", "Wu"), *searches):
+        with pytest.raises(StoreError) as caught:
+            act()
+        assert caught.value.why == "damaged"
+    assert store.count(state="open") == 1
+
+
 def test_a_locked_and_a_full_store_say_so_and_lose_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.add_rating(**SAID, verdict="up")
     monkeypatch.setattr(module, "WAIT", 0.05)

@@ -8,7 +8,7 @@ from factory.text import language_share, ngrams, normalize_text, squeeze
 
 
 def test_normalize_text() -> None:
-    assert normalize_text(" ＡＢ１２，\r\nx \u200by\x07 \r ") == "AB12，\nx y"
+    assert normalize_text(" ＡＢ１２，\r\nx \u200by\x07\ud83d \r ") == "AB12，\nx y"
     assert normalize_text("e\u0301") == "é"
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from factory.documents import files, leave_out
 from factory.domain import Domain, Task, passage_of
-from factory.files import read_text
+from factory.files import read_text, utf8
 from factory.records import Document, EvalItem, Example, Passage
 from factory.scorers import Scorer
 
@@ -28,14 +28,14 @@ class Cooking(Domain):
         root = source or self.folder / "data" / "recipes"
         kept_back = set() if source else {item.provenance["document"] for item in self.frozen_items()}
         for name, path in files(root, ".md"):
-            text = read_text(path)
-            recipe = recipes.parse(text, course=path.parent.name, fallback=path.stem)
+            text, place = read_text(path), Path(utf8(path))
+            recipe = recipes.parse(text, course=place.parent.name, fallback=place.stem)
             if recipe is None:  # an article, a template
                 leave_out(name, "no recipe: ingredients and steps under headings are looked for")
                 continue
             held = name in kept_back if not source else self._chosen(name, "eval_share")
             yield Document(
-                name, text, recipe.title, self.config.language, self.config.license if not source else "", str(path),
+                name, text, recipe.title, self.config.language, self.config.license if not source else "", str(place),
                 "eval" if held else "train",
             )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from factory.documents import files, leave_out
 from factory.domain import Domain, Task, passage_of
 from factory.errors import FactoryError
-from factory.files import read_text
+from factory.files import read_text, utf8
 from factory.records import Document, EvalItem, Example, Passage, read_rows
 from factory.scorers import Scorer
 
@@ -39,7 +39,8 @@ class Legal(Domain):
                     continue
                 text = read_text(path)
                 if re.search(r"^第.{1,9}条", text, re.MULTILINE):
-                    yield Document(name, text, path.stem, "zh", "", str(path), "train", {"kind": "statute"})
+                    place = Path(utf8(path))
+                    yield Document(name, text, place.stem, "zh", "", str(place), "train", {"kind": "statute"})
                 else:
                     leave_out(name, "no statute: no line begins with 第…条")
 
@@ -59,7 +60,7 @@ class Legal(Domain):
                     leave_out(name, "no input or no answer")
                     continue
                 meta = {"kind": "row", "task": task, "answer": row["answer"]}
-                yield Document(name, row["input"], "", "zh", license, str(path), split, meta)
+                yield Document(name, row["input"], "", "zh", license, utf8(path), split, meta)
 
     def passages(self, document: Document) -> Iterator[Passage]:
         if document.meta["kind"] == "row":

@@ -17,18 +17,21 @@ def members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """The files of an archive: a name, and a call that reads it or raises Unreadable. Raises Unreadable for all of them."""
     unpacked = 0
 
-    def load(member: zipfile.ZipInfo, name: str) -> bytes:
+    def load(member: zipfile.ZipInfo) -> bytes:
         nonlocal unpacked
         if unpacked > 10 * reading.MOST_BYTES:
             raise Unreadable(f"the archive holds more than {10 * reading.MOST_BYTES // 1_000_000} MB")
-        data = _read(archive, member, name)
-        unpacked += len(data)
-        return data
+        if member.file_size > reading.MOST_BYTES:
+            raise Unreadable(f"larger than {reading.MOST_BYTES // 1_000_000} MB")
+        unpacked += member.file_size  # before it is read: a broken member is unpacked, too
+        return _read(archive, member)
 
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
-        raise Unreadable("broken zip") from None
+    except OSError:
+        raise
+    except Exception as error:  # a version or a name that zipfile does not know, too
+        raise Unreadable("broken zip") from error
     with archive:
         listed = archive.infolist()
         if len(listed) > MOST_MEMBERS:
@@ -37,22 +40,19 @@ def members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
             name = _name(member)
             hidden = any(part.startswith((".", "__")) and part != ".." for part in PurePosixPath(name).parts)
             if not member.is_dir() and not hidden:
-                yield name, lambda member=member, name=name: load(member, name)  # type: ignore[misc]
+                yield name, lambda member=member: load(member)  # type: ignore[misc]
 
 
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bytes:
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if stat.S_ISLNK(member.external_attr >> 16):
         raise Unreadable("a link")
     if member.flag_bits & 1:
         raise Unreadable("with a password: unpack the archive first")
     try:
         with archive.open(member) as file:
-            data = file.read(reading.MOST_BYTES + 1)  # what the archive says of its sizes may be wrong
+            return file.read()  # no more than file_size: where that is wrong, the checksum is, too
     except Exception as error:  # whatever zlib and zipfile say about a broken member
         raise Unreadable("broken in the archive") from error
-    if len(data) > reading.MOST_BYTES:
-        raise Unreadable(f"larger than {reading.MOST_BYTES // 1_000_000} MB")
-    return data
 
 
 def _name(member: zipfile.ZipInfo) -> str:

@@ -24,7 +24,7 @@ def read_epub(data: bytes) -> Reading:
             raise Unreadable("broken: an EPUB without a list of its parts")
         place = str(places[0].get("full-path", ""))
         book = soup_of(_member(archive, place))
-        names = list(_spine(book, posixpath.dirname(place)))
+        names = list(dict.fromkeys(_spine(book, posixpath.dirname(place))))
         if _locked(archive) & set(names):
             raise Unreadable("an EPUB with copy protection")
         chapters = [soup_of(_member(archive, name)) for name in names]

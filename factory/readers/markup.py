@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
 _FRONT = re.compile(r"\A---[ \t]*\n(?=[\w-]+[ \t]*:)(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_COMMENT = re.compile(r"<!--(?! page \d+ -->).*?-->", re.DOTALL)
+_IMAGE = re.compile(r"!\[(?:(?!!\[)[^\]])*\]\([^)]*\)")
 _CHAPTER = re.compile(
     r"第[一二三四五六七八九十百零〇\d]+[编章部]|[一二三四五六七八九十]+、|(?:chapter|part)\b|\d+[.．]?\s", re.I
 )
@@ -35,8 +37,13 @@ def read_markdown(data: bytes) -> Reading:
         text = text[front.end() :]
         if title and not heading(text):
             text = f"# {title[1]}\n\n{text}"
-    text = re.sub(r"<!--(?! page \d+ -->).*?-->", "", text, flags=re.DOTALL)
-    return whole(re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text), lost(data))
+    return whole(_without(_IMAGE, ")", _without(_COMMENT, "-->", text)), lost(data))
+
+
+def _without(shape: re.Pattern[str], end: str, text: str) -> str:
+    """The text without what has this shape. Behind the last `end` nothing has, and each beginning would be followed to the end."""
+    last = text.rfind(end) + len(end)
+    return shape.sub("", text[:last]) + text[last:]
 
 
 def read_text(data: bytes) -> Reading:

@@ -13,6 +13,7 @@ from typing import Any
 
 from factory.readers import base as reading
 from factory.readers.base import Reading, Skipped, Unreadable, lines_of, lost, office, plain, table, whole
+from factory.text import normalize_text
 
 Row = Mapping[str, Any]
 TEXT = "text content body passage context document article 正文 内容 文本 全文".split()
@@ -67,13 +68,22 @@ def _sheet(rows: Iterator[Sequence[str]], where: str) -> tuple[str, list[Skipped
 def read_json(data: bytes) -> Reading:
     """The rows of a list, of the longest list inside an object, or an object as the only row."""
     found = json.loads(plain(data))
+    others: list[Skipped] = []
     if isinstance(found, dict):
-        lists = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        found = max(lists, key=len) if lists else [found]
+        lists = {
+            key: rows for key, rows in found.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)
+        }
+        longest = max(lists, key=lambda key: len(lists[key]), default="")
+        others = [
+            Skipped(f"the {len(rows)} rows under {normalize_text(key)!r}", "only the longest list is read")
+            for key, rows in lists.items()
+            if key != longest
+        ]
+        found = lists.get(longest, [found])
     if not isinstance(found, list):
         raise Unreadable("no rows: neither a list nor an object")
     made = read_rows(found)
-    return Reading(made.texts, [*lost(data), *made.left_out])
+    return Reading(made.texts, [*lost(data), *others, *made.left_out])
 
 
 def read_jsonl(data: bytes) -> Reading:
@@ -107,14 +117,16 @@ def read_rows(rows: Iterable[object]) -> Reading:
     """Rows with a column of text: a text each, below its title. Rows of questions and answers: one text, a heading each.
 
     The columns are found by their names (TEXT, QUESTION, ANSWER, TITLE; case does not matter), a text before a question.
-    A text that came before is left out. Raises Unreadable where no row has such columns.
+    A text that came before is left out, and a row that is no object. Raises Unreadable where no row has such columns.
     """
     texts: dict[str, str] = {}
     pairs: dict[str, str] = {}
     columns: dict[str, None] = {}
-    empty = repeated = 0
+    empty = repeated = bare = 0
     for number, row in enumerate(rows, 1):
-        row = row if isinstance(row, Mapping) else {}
+        if not isinstance(row, Mapping):
+            bare += 1
+            continue
         columns |= dict.fromkeys(map(str, row))
         question, answer = " ".join(_column(row, QUESTION).split()), _column(row, ANSWER)
         if text := _column(row, TEXT):
@@ -128,9 +140,10 @@ def read_rows(rows: Iterable[object]) -> Reading:
         repeated += made in held
         held.setdefault(made, str(number))
     if not texts and not pairs:
-        named = ", ".join(list(columns)[:8]) or "none"
+        named = normalize_text(", ".join(list(columns)[:8])) or "none"
         raise Unreadable(f"no column of text among its columns ({named}): name one text, or two question and answer")
     left_out = [Skipped(f"{empty} rows", "no text")] if empty else []
+    left_out += [Skipped(f"{bare} rows", "no object with columns")] if bare else []
     left_out += [Skipped(f"{repeated} rows", "the same text as a row before")] if repeated else []
     made_texts = {number: text for text, number in texts.items()}
     return Reading(made_texts | ({"": "\n\n".join(pairs)} if pairs else {}), left_out)

@@ -33,6 +33,7 @@ from words import Words
 
 HERE = Path(__file__).resolve().parent
 SESSIONS = 200  # kept by Gradio at 170 KB each; each call of a program without a session_hash is one
+MOST_PORT = 65535
 REMEMBER = """() => {
   const lang = document.documentElement.lang.startsWith('zh') ? 'en' : 'zh';
   document.cookie = `lang=${lang}; path=/; max-age=31536000; samesite=lax`;
@@ -131,8 +132,10 @@ def theme(color: str) -> gr.themes.Base:
 
 
 def free_port(host: str, first: int) -> int:
-    """The first free port from `first` on."""
-    for port in range(first, min(first + 100, 65536)):
+    """The first free port from `first` on; ends the program where there is none."""
+    if not 0 <= first <= MOST_PORT:
+        raise SystemExit(f"There is no port {first}. Choose one from 1024 to {MOST_PORT} with --port.")
+    for port in range(first, min(first + 100, MOST_PORT + 1)):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -145,7 +148,7 @@ def free_port(host: str, first: int) -> int:
                 if error.errno not in (98, 48, 10048):  # taken, on Linux, macOS and Windows
                     raise SystemExit(f"Cannot listen on {host}: {error}. Give an address of this machine.") from None
                 continue
-            return port
+            return int(probe.getsockname()[1])  # of port 0 a free one
     raise SystemExit(f"No free port between {first} and {first + 99}: choose another with --port.")
 
 
@@ -188,10 +191,13 @@ def main() -> None:
     local = wanted.host in LOOPBACK and not wanted.share
     allowed = passwords(local)
     port = free_port(wanted.host, wanted.port)
+    items = HERE / "items.json"
+    try:
+        reviews = Reviews(items, wanted.reviews) if wanted.reviews and items.exists() else None
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"The decisions on the test questions cannot be read: {error}") from None
     service = Service(HERE)
     gate = Gate(allowed, port, service.app["language"], service.app["title"], HERE, local)
-    items = HERE / "items.json"
-    reviews = Reviews(items, wanted.reviews) if wanted.reviews and items.exists() else None
     desk = Desk(service, wanted.feedback, gate)
     try:
         desk.store()

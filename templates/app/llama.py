@@ -12,7 +12,7 @@ import math
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Llama:
             if answer.status_code != 200:
                 answer.read()
                 self._read(answer)
-            for line in answer.iter_lines():
+            for line in lines_of(answer.iter_bytes()):
                 if stop.is_set():
                     break
                 if not line.startswith("data: {"):
@@ -110,3 +110,11 @@ class Llama:
                 f"llama.cpp answers {answer.status_code}: {answer.json().get('error', {}).get('message')}"
             )
         return answer.json()
+
+
+def lines_of(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a stream, by line feeds alone: httpx ends one at U+2028, too, inside a text of JSON."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode() for line in whole)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import sys
 import tempfile
 import threading
 from datetime import UTC, datetime
@@ -16,22 +17,24 @@ from typing import Any
 
 import cards
 import gradio as gr
-from desk import AT_ONCE, Desk
+from desk import AT_ONCE, Desk, notice, told
+from service import MOST_CHARACTERS, Refused, clean
 from words import Words
 
 Redraw = tuple[Any, gr.State, list[Any]]
-MOST = 4000  # characters of an answer
+Decisions = dict[str, dict[str, str]]
 
 
 class Reviews:
-    """The test questions and what was decided on each: {id: {verdict, reference, at}}."""
+    """The test questions and what was decided on each: {id: {verdict, reference, at}}.
+
+    Raises OSError or ValueError where one of the two files cannot be read.
+    """
 
     def __init__(self, items: Path, decisions: Path) -> None:
         self.items: list[dict[str, str]] = json.loads(items.read_text(encoding="utf-8"))
         self.path = decisions
-        self.decisions: dict[str, dict[str, str]] = (
-            json.loads(decisions.read_text(encoding="utf-8")) if decisions.exists() else {}
-        )
+        self.decisions = self._read()
         self._lock = threading.Lock()
 
     def first_open(self) -> int:
@@ -39,20 +42,43 @@ class Reviews:
         return next((at for at, item in enumerate(self.items) if item["id"] not in self.decisions), 0)
 
     def decide(self, at: int, verdict: str, answer: str) -> None:
-        """Keep a decision: the file is replaced as a whole, so that it is never half-written."""
-        item = self.items[at]
+        """Keep a decision beside those that another demo of this domain wrote meanwhile; raises Refused."""
+        item, answer = self.items[at], clean(answer)
         row = {"verdict": verdict, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-        if verdict == "approved" and answer.strip() and answer.strip() != item["reference"].strip():
-            row["reference"] = answer.strip()[:MOST]
+        if verdict == "approved" and answer and answer != clean(item["reference"]):
+            if len(answer) > MOST_CHARACTERS:
+                raise Refused("correct_long", most=MOST_CHARACTERS, n=len(answer))
+            row["reference"] = answer
         with self._lock:
-            self.decisions[item["id"]] = row
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".reviews.", suffix=".tmp")
+            try:
+                decisions = self._read() | {item["id"]: row}
+                self._write(decisions)
+            except (OSError, ValueError) as error:
+                print(f"review: {error}", file=sys.stderr, flush=True)
+                raise Refused("not_kept") from error
+            self.decisions = decisions
+
+    def _read(self) -> Decisions:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
+            raise ValueError(f"{self.path} is not what this page writes. Mend or delete it.")
+        return found
+
+    def _write(self, decisions: Decisions) -> None:
+        """The file is replaced as a whole, so that it is never half-written."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".reviews.", suffix=".tmp")
+        try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self.decisions, file, ensure_ascii=False, indent=1)
+                json.dump(decisions, file, ensure_ascii=False, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(self.path)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     def count(self, verdict: str) -> int:
         return sum(self.decisions.get(item["id"], {}).get("verdict") == verdict for item in self.items)
@@ -71,6 +97,7 @@ def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> Redraw:
         reject = desk.say(gr.Button, {"value": "review_reject"}, variant="stop", min_width=110)
         later = desk.say(gr.Button, {"value": "review_next"}, min_width=80)
         back = desk.say(gr.Button, {"value": "review_back"}, min_width=80)
+    line = gr.HTML("", elem_id="review-notice", padding=False)
     passage = gr.HTML(elem_id="review-passage", padding=False)
 
     def show(place: int, request: gr.Request) -> list[Any]:
@@ -79,13 +106,13 @@ def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> Redraw:
         item = reviews.items[place]
         kept = reviews.decisions.get(item["id"], {})
         about = about_passage(item.get("passage", ""), words)
-        return [place, picture(reviews, place, words), kept.get("reference", item["reference"]), about]
+        return [place, picture(reviews, place, words), kept.get("reference", item["reference"]), about, ""]
 
     def first(request: gr.Request) -> list[Any]:
-        return show(reviews.first_open(), request) if desk.session(request).reviewer else [gr.skip()] * 4
+        return show(reviews.first_open(), request) if desk.session(request).reviewer else [gr.skip()] * 5
 
     def redraw(place: int, request: gr.Request) -> list[Any]:
-        return show(place, request) if desk.session(request).reviewer else [gr.skip()] * 4
+        return show(place, request) if desk.session(request).reviewer else [gr.skip()] * 5
 
     def earlier(place: int, request: gr.Request) -> list[Any]:
         return show(place - 1, request)
@@ -96,12 +123,15 @@ def review_page(page: gr.Blocks, desk: Desk, reviews: Reviews) -> Redraw:
     def decided(verdict: str) -> Any:
         def keep(place: int, text: str, request: gr.Request) -> list[Any]:
             desk.reviewer(request)
-            reviews.decide(int(place) % len(reviews.items), verdict, text)
+            try:
+                reviews.decide(int(place) % len(reviews.items), verdict, text)
+            except Refused as refused:
+                return [*[gr.skip()] * 4, notice(told([refused.told], desk.words(request)))]
             return show(place + 1, request)
 
         return keep
 
-    out = [at, shown, answer, passage]
+    out = [at, shown, answer, passage, line]
     approve.click(decided("approved"), [at, answer], out, **AT_ONCE)
     reject.click(decided("rejected"), [at, answer], out, **AT_ONCE)
     back.click(earlier, at, out, **AT_ONCE)

@@ -14,7 +14,7 @@ class Passages:
     """passages.jsonl, indexed once; empty when the file is not there."""
 
     def __init__(self, path: Path) -> None:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
         self.rows: list[Passage] = [json.loads(line) for line in lines if line.strip()]
         if self.rows:
             import bm25s

@@ -124,7 +124,12 @@ class Service:
         except Full:
             raise Refused("full", n=MOST_WAITING) from None
         with self._lock:
+            turns = self._talks.setdefault(talk, [])
             turns[:] = [*(turn for turn in turns if turn not in old), turn][-MOST_TURNS:]
+            self._talks.move_to_end(talk)
+            while len(self._talks) > MOST_TALKS:
+                for slept in self._talks.popitem(last=False)[1]:
+                    slept.stop.set()
         return turn
 
     async def watch(self, turn: Turn) -> AsyncIterator[None]:
@@ -138,14 +143,11 @@ class Service:
             await asyncio.sleep(LOOK)
 
     def turns(self, talk: str) -> list[Turn]:
-        """The turns of a conversation, the oldest first; an empty one is begun where there is none."""
+        """The turns of a conversation, the oldest first; only `ask`, which has limits, begins one."""
         with self._lock:
-            turns = self._talks.setdefault(talk, [])
-            self._talks.move_to_end(talk)
-            while len(self._talks) > MOST_TALKS:
-                for turn in self._talks.popitem(last=False)[1]:
-                    turn.stop.set()
-        return turns
+            if talk in self._talks:
+                self._talks.move_to_end(talk)
+            return self._talks.get(talk, [])
 
     def forget(self, talk: str) -> None:
         """The page was closed or begun anew: nobody waits for its answers."""

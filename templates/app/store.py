@@ -161,7 +161,7 @@ class Store:
         """The row of that number; None: there is none."""
         with self._opened() as file:
             found = file.execute("SELECT * FROM rows WHERE id = ?", [id]).fetchone()
-        return _row(found) if found else None
+            return _row(found) if found else None
 
     def count(self, *, kind: str = "", state: str = "", task: str | None = None, search: str = "") -> int:
         """How many rows fit, by the same filters as `rows`."""
@@ -211,7 +211,7 @@ class Store:
         other_by: str = "", better: str = "", **said: str,
     ) -> int:  # fmt: skip
         _one_of(verdict, VERDICTS[kind], "verdict")
-        if not prompt or not all(isinstance(turn.get("content"), str) for turn in prompt):
+        if not _is_prompt(prompt):
             raise ValueError("a prompt is a list of messages with role and content")
         row = {
             **said, "at": _now(), "kind": kind, "prompt": json.dumps(prompt, ensure_ascii=False), "answer": answer,
@@ -293,8 +293,21 @@ def _where(kind: str, state: str, task: str | None, search: str) -> tuple[str, l
 
 
 def _row(values: tuple[Any, ...]) -> Row:
+    """Raises DatabaseError where the prompt is none."""
     made = dict(zip(_COLUMNS, values, strict=True))
-    return Row(**{**made, "prompt": json.loads(made["prompt"]), "promote": bool(made["promote"])})
+    try:
+        prompt = json.loads(made["prompt"])
+    except ValueError:
+        prompt = None
+    if not _is_prompt(prompt):
+        raise sqlite3.DatabaseError(f"row {made['id']} has no prompt")
+    return Row(**{**made, "prompt": prompt, "promote": bool(made["promote"])})
+
+
+def _is_prompt(value: Any) -> bool:
+    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+        return False
+    return all(isinstance(turn.get(key), str) for turn in value for key in ("role", "content"))
 
 
 _COLUMNS = (
@@ -310,9 +323,8 @@ def _why(error: Exception) -> str:
         return "full"
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return "locked"
-    return {sqlite3.SQLITE_NOTADB: "foreign", sqlite3.SQLITE_CORRUPT: "damaged"}.get(
-        code, "unwritable" if isinstance(error, OSError | sqlite3.OperationalError) else "damaged"
-    )
+    known = {sqlite3.SQLITE_NOTADB: "foreign", sqlite3.SQLITE_CORRUPT: "damaged", sqlite3.SQLITE_ERROR: "damaged"}
+    return known.get(code, "unwritable" if isinstance(error, OSError | sqlite3.OperationalError) else "damaged")
 
 
 def _inode(path: Path) -> int:

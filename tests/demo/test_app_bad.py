@@ -142,9 +142,11 @@ def test_a_model_folder_that_is_gone_is_told_without_its_path(tmp_path: Path) ->
         (["--host", "0.0.0.0"], {"FACTORY_APP_PASSWORD": "short"}, "fewer than 8 characters"),
         (["--host", "0.0.0.0"], dict.fromkeys(ENVIRONMENT, USERS), "are the same"),
         (["--host", "203.0.113.7"], {"FACTORY_APP_PASSWORD": USERS}, "Cannot listen on 203.0.113.7"),
+        (["--port", "65536"], {}, "There is no port 65536."),
+        (["--port", "-1"], {}, "There is no port -1."),
     ],
 )
-def test_other_addresses_need_a_password(
+def test_an_address_without_its_password_or_that_is_none_is_one_line(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
     import app  # type: ignore[import-not-found]
@@ -160,18 +162,60 @@ def test_other_addresses_need_a_password(
     assert not any(name in os.environ for name in ENVIRONMENT)  # the environment forgets them
 
 
-def test_decisions_on_test_questions_are_kept_whole_and_read_again(tmp_path: Path) -> None:
+def make_reviews(folder: Path) -> Any:
     from review import Reviews  # type: ignore[import-not-found]
 
     from factory.files import write_json
 
     items = [{"id": name, "task": "T", "question": "q", "passage": "", "reference": "r"} for name in ("a", "b", "c")]
-    write_json(tmp_path / "items.json", items)
-    kept = tmp_path / "evals" / "reviews.json"
-    reviews = Reviews(tmp_path / "items.json", kept)
+    write_json(folder / "items.json", items)
+    return Reviews(folder / "items.json", folder / "evals" / "reviews.json")
+
+
+def test_decisions_on_test_questions_are_kept_whole_and_read_again(tmp_path: Path) -> None:
+    reviews = make_reviews(tmp_path)
     reviews.decide(0, "approved", "r ")
-    reviews.decide(1, "approved", " better ")
-    again = Reviews(tmp_path / "items.json", kept)
+    reviews.decide(1, "approved", " better\x00 ")
+    again = make_reviews(tmp_path)
     assert again.first_open() == 2 and again.count("approved") == 2
     assert "reference" not in again.decisions["a"] and again.decisions["b"]["reference"] == "better"
-    assert [path.name for path in kept.parent.iterdir()] == ["reviews.json"]
+    assert [path.name for path in reviews.path.parent.iterdir()] == ["reviews.json"]
+
+
+def test_two_demos_of_one_domain_keep_each_other_s_decisions(tmp_path: Path) -> None:
+    first, second = make_reviews(tmp_path), make_reviews(tmp_path)
+    first.decide(0, "approved", "r")
+    second.decide(1, "rejected", "r")
+    assert second.decisions.keys() == make_reviews(tmp_path).decisions.keys() == {"a", "b"}
+
+
+def test_a_decision_that_is_too_long_or_cannot_be_kept_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from service import Refused  # type: ignore[import-not-found]
+
+    reviews = make_reviews(tmp_path)
+    with pytest.raises(Refused) as caught:
+        reviews.decide(0, "approved", "x" * 4001)
+    assert caught.value.told == ("correct_long", {"most": 4000, "n": 4001}) and not reviews.path.exists()
+    reviews.decide(0, "rejected", "x" * 4001)
+    reviews.path.write_text("{", encoding="utf-8")
+    with pytest.raises(Refused, match="not_kept"):
+        reviews.decide(1, "approved", "r")
+    assert reviews.path.read_text() == "{" and str(reviews.path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": "approved"}', "\xff"])
+def test_decisions_that_cannot_be_read_end_the_start_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    import app
+
+    kept = make_reviews(tmp_path).path
+    kept.parent.mkdir()
+    kept.write_text(text, encoding="latin-1")
+    monkeypatch.setattr(app, "HERE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["app.py", "--reviews", str(kept)])
+    with pytest.raises(SystemExit) as caught:
+        app.main()
+    assert f"{kept} is not what this page writes" in str(caught.value) and "\n" not in str(caught.value)

@@ -218,9 +218,27 @@ def test_memory_of_conversations_is_bounded(make: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MOST_TURNS", 2)
     for number in range(4):
         ended(service.ask("ann", "one", f"question {number}"))
-        service.turns(f"talk {number}")
-    assert [turn.question for turn in service.turns("one")] in ([], ["question 2", "question 3"])
-    assert len(service._talks) == 3
+    assert [turn.question for turn in service.turns("one")] == ["question 2", "question 3"]
+    for number in range(3):
+        ended(service.ask("bob", f"talk {number}", "question"))
+    assert list(service._talks) == ["talk 0", "talk 1", "talk 2"] and service.turns("one") == []
+
+
+def test_a_name_that_is_made_up_or_a_question_that_is_refused_begins_no_conversation(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import service as module
+
+    service = make()
+    monkeypatch.setattr(module, "MOST_TALKS", 2)
+    monkeypatch.setattr(module, "MOST_A_MINUTE", 2)
+    for owner, talk in (("ann", "hers"), ("eve", "the same"), ("eve", "the same")):
+        ended(service.ask(owner, talk, "question"))
+    for number in range(4):
+        service.turns(f"made up {number}")
+        assert why(service.ask, "eve", f"too fast {number}", "question") == "fast"
+        assert why(service.ask, "bob", f"empty {number}", "") == "empty"
+    assert list(service._talks) == ["hers", "the same"]
 
 
 def test_kinds_of_question(make: Any) -> None:
@@ -239,7 +257,7 @@ def test_the_nearest_passages_in_both_languages(tmp_path: Path) -> None:
         for text, where in (
             ("乌龙茶用沸水冲泡。", "茶"),
             ("洗碗先刮残渣。", "碗"),
-            (NAAN, "Bread"),
+            (f"{NAAN}\u2028\u2029\x85", "Bread"),  # ends of lines to str.splitlines, not to JSON Lines
             ("Naan again", "Naan"),
         )
     ]

@@ -189,7 +189,7 @@ def test_a_frozen_version_may_not_be_edited(second: Path, tmp_path: Path) -> Non
 
 def test_more_feedback_changes_the_round_or_makes_the_next(second: Path, tmp_path: Path) -> None:
     cwd = Path(shutil.copytree(second, tmp_path / "work"))
-    assert "all 7 are part of an earlier round" in factory(cwd, "feedback", "toy", code=1)
+    assert "7 rows are part of an earlier round" in factory(cwd, "feedback", "toy", code=1)
     assert "is a round itself" in factory(cwd, "feedback", "toy", "--run", "default-r2", code=1)
     correct(Store(cwd / RUNS / "feedback.db"), "papaya", "papaya papaya")
     again = factory(cwd, "feedback", "toy", "--round", "2", "--dry")
