@@ -67,6 +67,33 @@ def test_a_repository_is_read_under_its_address(repository: tuple[str, str]) -> 
     assert (document.id, document.source, document.license) == ("a.md", f"{address}:a.md", "CC0-1.0")
 
 
+@pytest.mark.parametrize("url", ["https://me:secret@host/papers.git?token=secret", "https://me:s/secret@host/papers.git"])
+def test_what_opens_a_repository_is_kept_nowhere(repository: tuple[str, str], url: str) -> None:
+    """git is told that the address with the secret is the repository here."""
+    Path.home().joinpath(".gitconfig").write_text(f'[url "{repository[0]}"]\n\tinsteadOf = "{url}"\n', encoding="utf-8")
+    folder = fetch_git(f"{url}@{repository[1]}")
+    assert (folder / "a.md").exists() and not (folder / ".git" / "FETCH_HEAD").exists()
+    for path in (folder.parent, *folder.parent.rglob("*")):
+        assert "secret" not in path.name and (path.is_dir() or b"secret" not in path.read_bytes())
+    (document,) = read_source(f"{url}@{repository[1]}").documents
+    assert "secret" not in document.source
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:secret@127.0.0.1:1/papers.git@3f2c1ab",
+        "https://127.0.0.1:1/papers.git?token=secret@3f2c1ab",
+        "https://me:secret@127.0.0.1:1/papers.git",
+        "https://me:secret@127.0.0.1:1/papers.git@main",
+    ],
+)
+def test_what_opens_a_repository_is_in_no_error(address: str) -> None:
+    with pytest.raises(FactoryError) as failed:
+        fetch_git(address)
+    assert "secret" not in failed.value.message + failed.value.hint
+
+
 @pytest.mark.parametrize(
     ("source", "seen"),
     [
@@ -75,6 +102,7 @@ def test_a_repository_is_read_under_its_address(repository: tuple[str, str]) -> 
         ("https://secret@host:8443/papers.git?token=secret@3f2c1ab", "https://host:8443/papers.git@3f2c1ab"),
         ("https://me:secret@host/papers.git", ""),
         ("https://me:sec/ret@host/papers.git@3f2c1ab", ""),
+        ("https://me:se/cr?et@host/papers.git@3f2c1ab", ""),
         ("ssh://git@host/papers.git@3f2c1ab", "ssh://host/papers.git@3f2c1ab"),
         ("git@host:me/papers.git@3f2c1ab", "git@host:me/papers.git@3f2c1ab"),
         ("hf://owner/name:config@abc123", "hf://owner/name:config@abc123"),
