@@ -161,6 +161,7 @@ def fetch_git(address: str) -> Path:
             folder.mkdir(parents=True)
             _git(folder, "init", "--quiet")
             _git(folder, "config", "core.logAllRefUpdates", "false")  # a log would hold the address, as a remote would
+            _git(folder, "config", "core.symlinks", "false")  # a link could point at anything of this machine
             _git(folder, "fetch", "--quiet", url, "+refs/heads/*:refs/remotes/origin/*")
             (folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
             if not _git(folder, "rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}", may_fail=True):

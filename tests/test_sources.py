@@ -19,6 +19,7 @@ def repository(tmp_path: Path) -> tuple[str, str]:
     folder = tmp_path / "remote"
     folder.mkdir()
     (folder / "a.md").write_text("one", encoding="utf-8")
+    (folder / "link").symlink_to("/etc/hosts")
     run = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run([*run, "init", "-q"], cwd=folder, check=True)
     subprocess.run([*run, "add", "."], cwd=folder, check=True)
@@ -47,6 +48,11 @@ def test_a_clone_that_was_killed_is_made_anew(repository: tuple[str, str], at: s
         (folder / ".git" / "index.lock").touch()
         (folder / "a.md").unlink()
     assert (fetch_git(address) / "a.md").read_text(encoding="utf-8") == "one"
+
+
+def test_a_link_in_a_repository_leads_nowhere(repository: tuple[str, str]) -> None:
+    link = fetch_git("@".join(repository)) / "link"
+    assert not link.is_symlink() and link.read_text(encoding="utf-8") == "/etc/hosts"
 
 
 def test_a_moving_branch_is_refused(repository: tuple[str, str]) -> None:
