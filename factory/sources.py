@@ -19,6 +19,7 @@ from factory.readers import sheets
 from factory.readers.base import Skipped, Unreadable, named
 from factory.records import Document, write_records
 
+_BARE = 10_000  # rows of a dataset without a letter after which there is none
 _PART = 10_000_000  # letters of one file of rows, which may have reading.MOST_BYTES
 _GIT = re.compile(r"^(https?|ssh|git|file)://|^git@")
 _COMMIT = r"@[0-9a-fA-F]{7,40}$"
@@ -105,15 +106,24 @@ def read_dataset(name: str, config: str, revision: str, license: str, say: Calla
 
 
 def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped], letters: int) -> Iterator[Any]:
-    """The rows until MOST_LETTERS are reached; `letters` were read before."""
+    """The rows until MOST_LETTERS are reached; `letters` were read before. Raises Unreadable after _BARE rows of no text."""
+    before = letters
     for number, row in enumerate(rows, 1):
         if letters > MOST_LETTERS:
             skipped.append(
                 Skipped(f"rows from {number} of {name}", f"more than {MOST_LETTERS / 1e6:.0f} million letters in all")
             )
             return
-        letters += sum(len(value) for value in row.values() if isinstance(value, str))
+        letters += sum(map(_letters, row.values()))
+        if number >= _BARE and letters == before:
+            raise Unreadable(f"no text in its first {_BARE} rows")
         yield row
+
+
+def _letters(value: Any) -> int:
+    """Of a text, or of a list of texts."""
+    parts = value if isinstance(value, list) else [value]
+    return sum(len(part) for part in parts if isinstance(part, str))
 
 
 def fetch_dataset(source: str, say: Callable[[str], None] = lambda text: None) -> Path:

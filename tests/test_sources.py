@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -189,6 +190,26 @@ def test_a_dataset_is_read_as_far_as_it_fits(dataset: Path, monkeypatch: pytest.
         "rows from 1 of owner/name/test",
         "rows from 2 of owner/name/validation",
     ]
+
+
+def test_a_dataset_without_text_is_left_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = {"train": ({"label": [number]} for number in itertools.count())}
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: endless)
+    folder = read_source("hf://owner/name")
+    assert [(left.name, left.reason) for left in folder.skipped] == [
+        ("owner/name/train", "no text in its first 10000 rows")
+    ]
+    assert next(endless["train"]) == {"label": [10000]}
+    with pytest.raises(FactoryError, match="gives no text"):
+        sources.fetch_dataset("hf://owner/name@abc123")
+
+
+def test_letters_of_lists_of_texts_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_LETTERS", 100)
+    endless = {"train": ({"text": [f"line {number}", "more"]} for number in itertools.count())}
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: endless)
+    folder = read_source("hf://owner/name")
+    assert len(folder.documents) == 11 and folder.skipped[0].reason.startswith("more than")
 
 
 def test_a_build_reads_a_dataset_at_a_revision(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
