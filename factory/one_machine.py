@@ -20,13 +20,13 @@ BACKEND = "one-machine"
 HERE = "127.0.0.1"
 
 
-class OneMachine(RendezvousHandler):
+class OneMachine(RendezvousHandler):  # type: ignore[misc]
     """There is nobody to wait for: the launcher and its ranks share one store."""
 
     use_agent_store = True
 
     def __init__(self, parameters: RendezvousParameters) -> None:
-        self.run_id = parameters.run_id
+        self.run_id: str = parameters.run_id
 
     def next_rendezvous(self) -> RendezvousInfo:
         listening = socket.create_server((HERE, 0))

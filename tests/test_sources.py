@@ -74,7 +74,9 @@ def test_a_repository_is_read_under_its_address(repository: tuple[str, str]) -> 
     assert (document.id, document.source, document.license) == ("a.md", f"{address}:a.md", "CC0-1.0")
 
 
-@pytest.mark.parametrize("url", ["https://me:secret@host/papers.git?token=secret", "https://me:s/secret@host/papers.git"])
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@host/papers.git?token=secret", "https://me:s/secret@host/papers.git"]
+)
 def test_what_opens_a_repository_is_kept_nowhere(repository: tuple[str, str], url: str) -> None:
     """git is told that the address with the secret is the repository here."""
     Path.home().joinpath(".gitconfig").write_text(f'[url "{repository[0]}"]\n\tinsteadOf = "{url}"\n', encoding="utf-8")

@@ -84,7 +84,9 @@ def test_an_address_that_is_no_teacher_s_is_one_clear_line(
     server: Served, tmp_path: Path, page: tuple[str, bytes]
 ) -> None:
     server.page = page
-    with pytest.raises(FactoryError, match=rf"No teacher answers at {server.address}: what it sends is no model's JSON"):
+    with pytest.raises(
+        FactoryError, match=rf"No teacher answers at {server.address}: what it sends is no model's JSON"
+    ):
         teacher(server, tmp_path).ask(ask())
     with pytest.raises(FactoryError, match="what it sends is no model's JSON"), open_teacher(server.address):
         pass
