@@ -116,7 +116,7 @@ def price_of(model: str, known: Mapping[str, Price]) -> Price | None:
 def marks(run_dir: Path, folder: Path) -> dict[str, str]:
     """The digests of what was measured and of the domain's own prices, so that the report is made anew."""
     found = {"costs": run_dir / FILE, "prices": folder / OWN}
-    return {name: digest(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
+    return {name: digest(read_text(path)) for name, path in found.items() if path.exists()}
 
 
 def _read(text: str, where: str) -> dict[str, Price]:
@@ -138,9 +138,10 @@ def _price(name: str, row: Any, where: str) -> Price:
             raise FactoryError(f"{where}: {key} is missing or no price.", FORM)
     if not isinstance(row.get("date"), datetime.date) or not isinstance(row.get("source"), str) or not row["source"]:
         raise FactoryError(f"{where}: a price needs its date and source.", FORM)
-    return Price(
-        name, float(row["input"]), float(row["output"]), str(row["date"]), row["source"], list(row.get("also", []))
-    )
+    also = row.get("also", [])
+    if not isinstance(also, list) or not all(isinstance(one, str) for one in also):
+        raise FactoryError(f"{where}: also is no list of names.", 'Other names of the model: also = ["..."]')
+    return Price(name, float(row["input"]), float(row["output"]), str(row["date"]), row["source"], also)
 
 
 def _plain(name: str) -> str:

@@ -27,6 +27,7 @@ QUOTE_KNOWN = 0.4  # that quotation and question must have of an answer, the quo
 MOST_TOLD = 0.7  # that a question may have of the answer that explains it: more goes round in a circle
 ALIKE = 0.5  # of the shorter of two answers that the other must have; what the question says does not count
 ECHO = {"zh": 7, "en": 24}  # so many letters on end out of the instruction were copied from it
+TITLE = 120  # letters of a passage's headings, as a teacher sees them
 FEWEST = 6  # letters of a quotation, of a sentence that is looked up
 CODE = re.compile(r"```|<<<|>>>|\{\s*\"")
 
@@ -75,7 +76,7 @@ class Draft:
 
 def messages_about(passage: Passage, task: str, language: str) -> list[Message]:
     """What a teacher is asked to do with a passage."""
-    shown = kinds.PASSAGE[language].format(title=_shown(passage), text=passage.text.replace(">>>", "> > >"))
+    shown = kinds.PASSAGE[language].format(title=_title(passage), text=passage.text.replace(">>>", "> > >"))
     return [{"role": "system", "content": kinds.SYSTEM[language]}, {"role": "user", "content": f"{shown}\n\n{task}"}]
 
 
@@ -168,6 +169,12 @@ def disagreement(draft: Draft, said: Any, language: str) -> Fault:
 
 def _ask(draft: Draft, task: str, form: type[BaseModel], language: str) -> Ask:
     return Ask(messages_about(draft.passage, task, language), form, max_tokens=128, temperature=0.0)
+
+
+def _title(passage: Passage) -> str:
+    """The headings on one line, cut short and without the marks that fence the passage: they stand outside them."""
+    line = " ".join(_shown(passage).splitlines())
+    return line.replace("<<<", "< < <").replace(">>>", "> > >")[:TITLE]
 
 
 def _shown(passage: Passage) -> str:

@@ -29,7 +29,7 @@ def check_gguf(path: Path) -> None:
         raise FactoryError(f"{path} does not exist.", "Give a GGUF file.")
     try:
         whole = _tensors(path, *_state(path))[0] <= path.stat().st_size
-    except (ValueError, KeyError, struct.error, IndexError):  # of a header that is cut or none
+    except (ValueError, LookupError, ArithmeticError, RecursionError, struct.error):  # cut, none, or impossible counts
         whole = False
     if not whole:
         raise FactoryError(f"{path} is damaged: it is no GGUF file, or was cut short.", "Export or fetch it again.")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Say = Callable[[str], None]
+OF_A_FOLDER: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}  # what it holds is data, never run
+WEIGHTS: dict[str, Any] = OF_A_FOLDER | {"use_safetensors": True}  # a pickle could run what it likes
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,28 @@ def find_base(name: str) -> BaseModel:
         return known[name]
     folder = Path(name).expanduser()
     if (folder / "config.json").exists():
+        check_folder(folder)
         return BaseModel(name=str(folder.resolve()), source="path", license="as its folder says", stop=own_ends(folder))
     raise FactoryError(f"Unknown base model '{name}'.", suggest(name, known) + " A local model folder works too.")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise FactoryError for a model folder whose weights are pickles alone, or that needs code of its own."""
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        raise FactoryError(
+            f"{folder} has its weights as pickles (*.bin), which may hold code and are not loaded.",
+            "Convert them to safetensors, or take a base that has them.",
+        )
+    config = read_json(folder / "config.json")
+    if "auto_map" not in config:
+        return
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if config.get("model_type") not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise FactoryError(
+            f"{folder} needs code of its own (model_type '{config.get('model_type', '')}'), and code of a model is never run.",
+            "Choose a base that transformers knows by itself.",
+        )
 
 
 def own_ends(folder: Path) -> list[str]:
@@ -254,7 +276,7 @@ def _round_to_nf4(folder: Path, out: Path, say: Say) -> None:
 
     say("    rounding the base to NF4 and unpacking it (once)")
     model = load_nf4(folder, "float32").dequantize()
-    _save(model, AutoTokenizer.from_pretrained(folder, local_files_only=True), "", out)
+    _save(model, AutoTokenizer.from_pretrained(folder, **OF_A_FOLDER), "", out)
 
 
 def load_nf4(folder: Path, dtype: str, spread: bool = False) -> PreTrainedModel:
@@ -277,7 +299,7 @@ def load_nf4(folder: Path, dtype: str, spread: bool = False) -> PreTrainedModel:
     )
     place = {"device_map": {"": "cpu"}} if spread else {}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, quantization_config=settings, dtype=compute, local_files_only=True, **place
+        folder, quantization_config=settings, dtype=compute, **WEIGHTS, **place
     )
     return model
 
@@ -286,7 +308,7 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a base's folder, with something to pad with; FactoryError where it has no chat template."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **OF_A_FOLDER)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not tokenizer.chat_template:
@@ -323,7 +345,7 @@ def load_base(
     tokenizer = load_tokenizer(folder)
     if quantization == "nf4" and machine.gpu:
         return load_nf4(folder, machine.dtype, spread), tokenizer
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, machine.dtype), local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, machine.dtype), **WEIGHTS)
     if machine.gpu and not spread:
         model = model.to("cuda")
     torch.set_num_threads(machine.threads)

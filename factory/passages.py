@@ -10,7 +10,7 @@ from factory.errors import FactoryError
 from factory.progress import Progress
 from factory.readers.base import Skipped, named
 from factory.records import Document, Passage, write_records
-from factory.sources import read_source
+from factory.sources import read_source, shown
 from factory.structure import LEAST, cut
 from factory.text import language_share
 
@@ -51,7 +51,7 @@ def ingest(wish: Wish, say: Callable[[str], None]) -> str:
         write_records(wish.skipped, left_out)
     if not passages:
         raise FactoryError(
-            f"{wish.source} gives no passage: {len(documents)} documents, {len(left_out)} left out"
+            f"{shown(wish.source)} gives no passage: {len(documents)} documents, {len(left_out)} left out"
             + (f" (the first: {left_out[0].name}: {left_out[0].reason})." if left_out else "."),
             "See docs/formats.md for what is read.",
         )

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -188,6 +189,8 @@ def _launch(job: Path, is_host: bool) -> None:
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from factory.one_machine import BACKEND
+
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     order = read_json(job)
     ranks, stage = Ranks(**order["ranks"]), order["stage"]
@@ -199,10 +202,10 @@ def _launch(job: Path, is_host: bool) -> None:
         max_nodes=ranks.nodes,
         nproc_per_node=ranks.processes,
         run_id="-".join([*Path(order["run_dir"]).parts[-2:], stage]),
-        rdzv_backend="c10d",
-        rdzv_endpoint=ranks.meet or "localhost:0",
+        rdzv_backend="c10d" if ranks.nodes > 1 else BACKEND,
+        rdzv_endpoint=ranks.meet,
         rdzv_configs={"join_timeout": JOIN, "is_host": is_host},
-        local_addr=None if ranks.meet else "localhost",
+        local_addr=None if ranks.nodes > 1 else "localhost",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=quiet),
         shutdown_timeout=PATIENCE,
@@ -211,6 +214,9 @@ def _launch(job: Path, is_host: bool) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(
             path or "." for path in sys.path
         )  # ranks import what the build imports
+        loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+        if ranks.nodes == 1 and loopback:  # gloo would listen where the machine's own name points
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
         try:
             elastic_launch(config, sys.executable)("-m", order["module"], str(job))
         except SignalException as end:
@@ -221,7 +227,7 @@ def _launch(job: Path, is_host: bool) -> None:
             raise _reason(stage, ranks, error.failures, logs) from None
         except RendezvousError as error:
             raise FactoryError(
-                f"{stage}: the {ranks.nodes} machines did not meet at {ranks.meet or 'localhost'} ({error}).",
+                f"{stage}: the {ranks.nodes} machines did not meet at {ranks.meet} ({error}).",
                 "Start all within ten minutes; the first one's port must be open to the others (docs/multi.md).",
             ) from None
 

@@ -24,7 +24,7 @@ from factory.files import digest, read_json, sha256
 from factory.generate import Answer, Question, answer
 from factory.gguf_check import gguf_parameters
 from factory.llama import open_llama, room_for
-from factory.models import load_answering, own_ends, weights_parameters
+from factory.models import check_folder, load_answering, own_ends, weights_parameters
 from factory.predict import MODELS, gguf_files, resolve_model
 from factory.progress import Progress
 from factory.records import EvalItem, Message, eval_digest, read_records, scores_by_task, write_records
@@ -183,6 +183,7 @@ def _weights(folder: Path, plugin: Domain, run: str, stage: str) -> tuple[Path, 
         return Path(base["path"]), adapter, other.config.sft.quantization, base["stop"]
     path = Path(stage).expanduser()
     if (path / "config.json").exists():
+        check_folder(path)
         return path, None, "none", own_ends(path)
     raise FactoryError(f"'{stage}' is no model that can be scored.", f"It may be: {KINDS}.")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from factory.errors import FactoryError
 from factory.hardware import Machine, keep_freed_memory
-from factory.models import find_base, local_folder, quiet_libraries
+from factory.models import OF_A_FOLDER, find_base, local_folder, quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def base_config(name: str) -> Any:
     base = find_base(name)
     folder = local_folder(base)
     if (folder / "config.json").exists():
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, **OF_A_FOLDER)
     if base.config:
         return AutoConfig.for_model(**base.config)
     raise FactoryError(f"Nothing is known of the size of {name}.", f"Fetch it first: factory models pull {name}")
@@ -171,7 +171,7 @@ def _with_lora(model: Any, lora_r: int, device: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device(device):
-        base = AutoModelForCausalLM.from_config(model, dtype=torch.float32)
+        base = AutoModelForCausalLM.from_config(model, dtype=torch.float32, trust_remote_code=False)
         lora = LoraConfig(r=lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
         return get_peft_model(base, lora).to(device).train()
 

@@ -19,8 +19,11 @@ from factory.readers import sheets
 from factory.readers.base import Skipped, Unreadable, named
 from factory.records import Document, write_records
 
+_BARE = 10_000  # rows of a dataset without a letter after which there is none
 _PART = 10_000_000  # letters of one file of rows, which may have reading.MOST_BYTES
 _GIT = re.compile(r"^(https?|ssh|git|file)://|^git@")
+_COMMIT = r"@[0-9a-fA-F]{7,40}$"
+_HIDDEN = "The repository"
 _DATASET = re.compile(r"(?:hf://)?(?:datasets/)?([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?")
 
 
@@ -34,7 +37,7 @@ def read_source(source: str, license: str = "", say: Callable[[str], None] = lam
         folder = read_folder(fetch_git(source), license=license, say=say)
         return replace(
             folder,
-            documents=[replace(made, source=f"{public(source) or source}:{made.id}") for made in folder.documents],
+            documents=[replace(made, source=f"{shown(source)}:{made.id}") for made in folder.documents],
         )
     if not source.startswith("hf://") and path.exists():
         return read_folder(path, license=license, say=say)
@@ -51,11 +54,20 @@ def public(source: str) -> str:
     """The address of a git repository or dataset as others may see it, with no user, password or query; empty for a place here."""
     if source.startswith("hf://"):
         return source
-    found = re.fullmatch(r"(.+)@([0-9a-fA-F]{7,40})", source)
-    if source.startswith("file://") or not _GIT.match(source) or not found:
+    if source.startswith("file://") or not _GIT.match(source) or not re.search(_COMMIT, source):
         return ""
-    url = re.sub(r"(?<=://)[^/]*@|[?#].*", "", found[1])
-    return "" if "@" in url.removeprefix("git@") else f"{url}@{found[2]}"
+    return shown(source).removeprefix(_HIDDEN)
+
+
+def shown(source: str) -> str:
+    """A source as a message may name it: a git address without the user, password and query that may open it."""
+    if source.startswith("file://") or not _GIT.match(source):
+        return source
+    commit = re.search(_COMMIT, source)
+    url = re.sub(r"(?<=://)[^/]*@", "", source[: commit.start()] if commit else source)
+    if "@" in url.removeprefix("git@"):  # a password with a slash in it, or none at all
+        return _HIDDEN
+    return re.sub(r"[?#].*", "", url) + (commit[0] if commit else "")
 
 
 def read_dataset(name: str, config: str, revision: str, license: str, say: Callable[[str], None]) -> Folder:
@@ -94,15 +106,24 @@ def read_dataset(name: str, config: str, revision: str, license: str, say: Calla
 
 
 def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped], letters: int) -> Iterator[Any]:
-    """The rows until MOST_LETTERS are reached; `letters` were read before."""
+    """The rows until MOST_LETTERS are reached; `letters` were read before. Raises Unreadable after _BARE rows of no text."""
+    before = letters
     for number, row in enumerate(rows, 1):
         if letters > MOST_LETTERS:
             skipped.append(
                 Skipped(f"rows from {number} of {name}", f"more than {MOST_LETTERS / 1e6:.0f} million letters in all")
             )
             return
-        letters += sum(len(value) for value in row.values() if isinstance(value, str))
+        letters += sum(map(_letters, row.values()))
+        if number >= _BARE and letters == before:
+            raise Unreadable(f"no text in its first {_BARE} rows")
         yield row
+
+
+def _letters(value: Any) -> int:
+    """Of a text, or of a list of texts."""
+    parts = value if isinstance(value, list) else [value]
+    return sum(len(part) for part in parts if isinstance(part, str))
 
 
 def fetch_dataset(source: str, say: Callable[[str], None] = lambda text: None) -> Path:
@@ -139,19 +160,22 @@ def _parts(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 def fetch_git(address: str) -> Path:
     """Clone `URL@COMMIT` once into the cache and check the commit out; FactoryError when git cannot."""
-    url, at, commit = address.rpartition("@")
-    if not at or not re.fullmatch(r"[0-9a-fA-F]{7,40}", commit):
-        raise FactoryError(f"{address} names no commit.", "Pin it: --source https://host/repo.git@COMMIT")
-    folder = home() / "sources" / f"{Path(url).stem}-{digest(url)[:8]}-{commit[:12]}"
-    with lock(folder.with_suffix(".lock"), FactoryError(f"{url} is being fetched.", "Wait for the other build.")):
+    if not re.search(_COMMIT, address):
+        raise FactoryError(f"{shown(address)} names no commit.", "Pin it: --source https://host/repo.git@COMMIT")
+    url, _, commit = address.rpartition("@")
+    name = shown(url)
+    folder = home() / "sources" / f"{Path(name).stem}-{digest(url)[:8]}-{commit[:12]}"
+    with lock(folder.with_suffix(".lock"), FactoryError(f"{name} is being fetched.", "Wait for the other build.")):
         if not (folder / ".git" / "factory-done").exists():
             shutil.rmtree(folder, ignore_errors=True)  # broken off at any point: git's own locks may lie in it
             folder.mkdir(parents=True)
             _git(folder, "init", "--quiet")
-            _git(folder, "remote", "add", "origin", url)
-            _git(folder, "fetch", "--quiet", "origin")
+            _git(folder, "config", "core.logAllRefUpdates", "false")  # a log would hold the address, as a remote would
+            _git(folder, "config", "core.symlinks", "false")  # a link could point at anything of this machine
+            _git(folder, "fetch", "--quiet", url, "+refs/heads/*:refs/remotes/origin/*")
+            (folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
             if not _git(folder, "rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}", may_fail=True):
-                raise FactoryError(f"{url} has no commit {commit}.", "Check it with: git log")
+                raise FactoryError(f"{name} has no commit {commit}.", "Check it with: git log")
             _git(folder, "checkout", "--quiet", "--detach", commit)
             (folder / ".git" / "factory-done").touch()
     return folder
@@ -165,5 +189,6 @@ def _git(folder: Path, *arguments: str, may_fail: bool = False) -> bool:
         raise FactoryError("git is not installed.", "Install git, or give a folder.") from None
     if done.returncode and not may_fail:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = re.sub(r"\w+://\S+", lambda url: shown(url[0]), reason)
         raise FactoryError(f"git {arguments[0]} failed: {reason}", "Check the address, the commit and the network.")
     return done.returncode == 0

@@ -7,6 +7,7 @@ environment and is written nowhere.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ from factory.text import cjk_share
 SPENT = "teacher.json"  # in a run's folder: the tokens that the teachers of its stages used, all builds together
 A = TypeVar("A", bound=BaseModel)
 Again = Literal["", "bare", "all"]
+# What openai raises for what is no JSON or another one: a page of HTML it hands on as a text
+_NO_JSON = (AttributeError, json.JSONDecodeError, UnicodeDecodeError)
 
 
 class Spent(FactoryError):
@@ -206,21 +209,22 @@ class Teacher:
                 seed=ask.seed,
                 response_format={"type": "json_schema", "json_schema": schema},
             )
+            choices = found.choices
         except openai.APIStatusError as error:
             raise FactoryError(f"The teacher at {self.address} answers {error.status_code}: {_first(error.message)}", _HINTS.get(
                 error.status_code, "What was answered is kept: run the same command again."
             )) from error  # fmt: skip
-        except openai.APIError as error:
+        except (openai.APIError, *_NO_JSON) as error:
             raise FactoryError(
-                f"No teacher answers at {self.address}: {_first(str(error))}",
+                f"No teacher answers at {self.address}: {_why(error)}",
                 "Is it running, is the address right? What was answered is kept: run the same command again.",
             ) from error
-        if not found.choices:  # some servers tell an error so
+        if not choices:  # some servers tell an error so
             raise FactoryError(
                 f"The teacher at {self.address} answers nothing: {_first(str(getattr(found, 'error', None) or ''))}",
                 "What was answered is kept: run the same command again.",
             )
-        text, cut = found.choices[0].message.content or "", found.choices[0].finish_reason == "length"
+        text, cut = choices[0].message.content or "", choices[0].finish_reason == "length"
         used = found.usage  # a server may leave it out
         with self._lock:
             self.called += 1
@@ -289,6 +293,10 @@ def _key(address: str) -> str:
     return os.environ.get(KEY) or own or "none"
 
 
+def _why(error: Exception) -> str:
+    return "what it sends is no model's JSON" if isinstance(error, _NO_JSON) else _first(str(error))
+
+
 def _first(text: str) -> str:
     return text.strip().splitlines()[0][:200] if text.strip() else "no reason given"
 
@@ -333,15 +341,15 @@ def _first_model(address: str) -> str:
     known: dict[str, str] = read_json(path) if path.exists() else {}
     try:
         models = openai.OpenAI(base_url=address, api_key=_key(address), max_retries=5, timeout=20).models.list().data
-    except openai.APIError as error:
+        name = str(models[0].id) if models else ""
+    except (openai.APIError, *_NO_JSON) as error:
         if address in known:
             return known[address]
         raise FactoryError(
-            f"No teacher answers at {address}: {_first(str(error))}",
+            f"No teacher answers at {address}: {_why(error)}",
             f"Is it running? Name its model with --model; its key goes into {KEY}.",
         ) from error
-    if not models:
+    if not name:
         raise FactoryError(f"The teacher at {address} has no model.", "Name one: --model NAME")
-    name = str(models[0].id)
     write_json(path, {**known, address: name})
     return name

@@ -7,6 +7,8 @@ import signal
 import time
 from typing import Any
 
+import psutil
+
 from factory.errors import FactoryError
 from factory.ranks import over_ranks, rank
 from factory.stage import Context
@@ -23,7 +25,15 @@ def train(context: Context, what: str) -> dict[str, Any]:
     while what == "wait":
         (context.out / f"rank{own}").write_text(str(os.getpid()), encoding="utf-8")
         time.sleep(0.1)
-    return {"sum": over_ranks(own + 1.0, "sum"), "most": over_ranks(own + 1.0, "max"), "name": context.config.name}
+    told = {"sum": over_ranks(own + 1.0, "sum"), "most": over_ranks(own + 1.0, "max"), "name": context.config.name}
+    return told | {"listens": listening() if own == 0 else [], "network": os.environ.get("GLOO_SOCKET_IFNAME")}
+
+
+def listening() -> list[str]:
+    """Where the launcher and its ranks listen."""
+    launcher = psutil.Process(os.getppid())
+    found = [each for one in (launcher, *launcher.children()) for each in one.net_connections("tcp")]
+    return sorted({each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN})
 
 
 def fail(what: str) -> None:

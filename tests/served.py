@@ -15,7 +15,7 @@ from typing import Any
 class Served(ThreadingHTTPServer):
     """`failures` are answered first (status codes), `wrong` makes every answer say a number that no passage has, `mute` empty.
 
-    `odd` changes the next answers' bodies, `slow` is the seconds that each takes.
+    `odd` changes the next answers' bodies, `page` (type and bytes) stands in their place, `slow` is the seconds that each takes.
     """
 
     daemon_threads = True
@@ -27,6 +27,7 @@ class Served(ThreadingHTTPServer):
         self.failures: list[int] = []
         self.wrong = self.doubts = self.mute = False
         self.odd: list[dict[str, Any]] = []
+        self.page: tuple[str, bytes] | None = None
         self.slow = 0.0
 
     @property
@@ -70,9 +71,9 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
+        kind, data = self.server.page or ("application/json", json.dumps(body).encode())
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

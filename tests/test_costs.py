@@ -64,6 +64,8 @@ def test_a_domain_adds_its_own_prices_and_they_count(tmp_path: Path) -> None:
         ('[m]\ninput = -1\noutput = 2\ndate = 2026-01-01\nsource = "s"', "input is missing or no price"),
         ('[m]\ninput = 1\noutput = 2\ndate = "soon"\nsource = "s"', "date and source"),
         ('[m]\ninput = 1\noutput = 2\ndate = 2026-01-01\nsource = "s"\noutputs = 3', "unknown key 'outputs'"),
+        ('[m]\ninput = 1\noutput = 2\ndate = 2026-01-01\nsource = "s"\nalso = 5', "also is no list of names"),
+        ('[m]\ninput = 1\noutput = 2\ndate = 2026-01-01\nsource = "s"\nalso = "n"', "also is no list of names"),
         ("[m", "is not TOML"),
     ],
 )
@@ -72,6 +74,13 @@ def test_a_row_that_is_no_price_is_named(tmp_path: Path, row: str, said: str) ->
     with pytest.raises(FactoryError, match=said) as error:
         prices(tmp_path)
     assert "prices.toml" in error.value.message and error.value.hint
+
+
+def test_prices_that_are_no_utf8_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_bytes("# 价格".encode("gb18030"))
+    for read in (lambda: prices(tmp_path), lambda: marks(tmp_path, tmp_path)):
+        with pytest.raises(FactoryError, match="is not UTF-8"):
+            read()
 
 
 @pytest.mark.parametrize("name", ["gpt-4o-mini", "GPT-4o mini", "openai/gpt-4o-mini-2024-07-18", "gpt_4o_mini"])

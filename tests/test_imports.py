@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 LEVELS = [
-    ["errors"], ["addresses", "hardware", "files", "text", "progress", "pii", "numerals", "gguf_check", "pictures", "verdict", "failures", "reasons"], ["fused", "prefix", "trunk", "guard", "records", "config", "scorers", "duplicates", "grounding", "quality", "meter"], ["leaks", "readers"],
+    ["errors"], ["addresses", "hardware", "files", "text", "progress", "pii", "numerals", "gguf_check", "pictures", "verdict", "failures", "reasons"], ["fused", "one_machine", "prefix", "trunk", "guard", "records", "config", "scorers", "duplicates", "grounding", "quality", "meter"], ["leaks", "readers"],
     ["domain", "documents", "structure", "versions"], ["questions"], ["rules"],
     ["baselines", "packed", "statistics", "stage"], ["trackers", "ranks"], ["models", "generate", "training", "kinds", "references", "seeds", "gates"], ["store"], ["answers", "llama", "budgets", "weights", "costs", "density"], ["embedding", "difficulty"], ["meaning", "selection", "forgetting", "trial"], ["rounds"], ["sieve"], ["expert"], ["sizing", "teacher"], ["drafts"], ["synthesis", "judge"], ["plan", "beside"], ["stages"], ["pipeline"],
     ["sources", "doctor", "proposal", "datafacts"], ["build", "scaffold", "passages", "datarows"], ["predict", "check", "cleaning", "teaching", "console", "datapage", "curvepage"], ["curve", "export", "feedback"], ["scoring", "judging", "harness"], ["costing"], ["cli_options"], ["cli_cost", "cli_data", "cli_domain", "cli_export", "cli_feedback", "cli_proof"], ["cli"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,21 @@ def test_a_missing_file_and_another_kind_are_refused(folder: Path, tmp_path: Pat
         check_gguf(tmp_path / "none.gguf")
     with pytest.raises(FactoryError, match="damaged"):
         check_gguf(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        struct.pack("<QIIQQ", 0, 9, 8, 2, 2**63),  # two texts, the first one so long
+        struct.pack("<Q17sII", 17, b"general.alignment", 4, 0),
+        struct.pack("<QI", 0, 9) + struct.pack("<IQ", 9, 1) * 5000,  # lists in lists
+    ],
+)
+def test_counts_that_cannot_be_are_refused(tmp_path: Path, damage: bytes) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + damage)
+    with pytest.raises(FactoryError, match="damaged"):
+        check_gguf(file)
 
 
 def test_the_sizes_of_tensors_are_ggufs_own() -> None:

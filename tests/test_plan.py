@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from tiny import tiny_model
 
 from factory import hardware
 from factory.config import Config
 from factory.errors import FactoryError
+from factory.export.reading import load_plain
+from factory.files import write_json
 from factory.fused import fuse
 from factory.hardware import Machine, other_machine
-from factory.models import catalog
+from factory.models import catalog, load_base, load_nf4
 from factory.plan import GB, Plan, Work, memory_gb, plan_sft, require_fit, work_of
 from factory.records import Example
 from factory.sizing import Size, base_config, size_of
@@ -211,6 +214,44 @@ def test_sizes_are_of_known_bases_only(tmp_path: Path) -> None:
     with pytest.raises(FactoryError, match="Unknown base model"):
         base_config("nothing-7b")
     assert isinstance(size_of(base_config("smollm2-135m-instruct"), 8, 32, LAPTOP), Size)
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"model_type": "llama"}, "pickles"),
+        (
+            {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}},
+            "needs code of its own .model_type 'own'., and code",
+        ),
+    ],
+)
+def test_a_folder_of_pickles_or_code_is_no_base(tmp_path: Path, config: dict[str, Any], word: str) -> None:
+    write_json(tmp_path / "config.json", config)
+    (tmp_path / ("pytorch_model.bin" if word == "pickles" else "model.safetensors")).touch()
+    (tmp_path / "own.py").write_text("open('ran', 'w')")
+    with pytest.raises(FactoryError, match=word):
+        base_config(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_folder_holds_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_model(tmp_path / "tiny")
+    given: list[tuple[str, Any, Any]] = []
+    for auto in (transformers.AutoConfig, transformers.AutoTokenizer, transformers.AutoModelForCausalLM):
+        real = auto.from_pretrained
+
+        def noted(place: Path, name: str = auto.__name__, real: Any = real, **settings: Any) -> Any:
+            given.append((name, settings.get("trust_remote_code"), settings.get("use_safetensors")))
+            return real(place, **settings)
+
+        monkeypatch.setattr(auto, "from_pretrained", noted)
+    base_config(str(folder))
+    load_base(folder, "none", replace(LAPTOP, cores=1))
+    load_plain(folder, None)
+    load_nf4(folder, "float32")
+    assert {code for _, code, _ in given} == {False}
+    assert [safe for name, _, safe in given if name == "AutoModelForCausalLM"] == [True] * 3
 
 
 def test_passes_are_by_the_number_of_rows_where_nothing_is_said() -> None:

@@ -91,6 +91,14 @@ def test_what_is_no_model_is_said(tmp_path: Path, run: Path) -> None:
             gguf_files(model)
 
 
+def test_a_folder_of_pickles_is_not_scored(tmp_path: Path, run: Path) -> None:
+    folder = tmp_path / "other"
+    write_json(folder / "config.json", {"model_type": "llama"})
+    (folder / "pytorch_model.bin").touch()
+    with pytest.raises(FactoryError, match="pickles"):
+        find_model(run, run_domain("toy", "default"), str(folder))
+
+
 def test_a_gguf_is_scored_once(tmp_path: Path, run: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = str(tiny_gguf(base, tmp_path / "base.gguf"))
     prompt = [{"role": "user", "content": "What is mango?"}]

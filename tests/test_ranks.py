@@ -59,7 +59,10 @@ def children() -> list[str]:
 
 def test_ranks_work_together_and_the_first_one_tells(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     handler, variables = signal.getsignal(signal.SIGINT), dict(os.environ)
-    assert train_together(ranked.train, context(tmp_path), what="sum") == {"sum": 3.0, "most": 2.0, "name": "toy"}
+    told = train_together(ranked.train, context(tmp_path), what="sum")
+    assert told.pop("listens") == ["127.0.0.1"], "no port is open to other machines"
+    assert told.pop("network").startswith("lo")
+    assert told == {"sum": 3.0, "most": 2.0, "name": "toy"}
     assert capfd.readouterr().out.splitlines() == ["rank 0 has 1 threads"], (
         "three threads among two; rank 1 says nothing"
     )

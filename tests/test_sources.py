@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def repository(tmp_path: Path) -> tuple[str, str]:
     folder = tmp_path / "remote"
     folder.mkdir()
     (folder / "a.md").write_text("one", encoding="utf-8")
+    (folder / "link").symlink_to("/etc/hosts")
     run = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
     subprocess.run([*run, "init", "-q"], cwd=folder, check=True)
     subprocess.run([*run, "add", "."], cwd=folder, check=True)
@@ -49,6 +51,11 @@ def test_a_clone_that_was_killed_is_made_anew(repository: tuple[str, str], at: s
     assert (fetch_git(address) / "a.md").read_text(encoding="utf-8") == "one"
 
 
+def test_a_link_in_a_repository_leads_nowhere(repository: tuple[str, str]) -> None:
+    link = fetch_git("@".join(repository)) / "link"
+    assert not link.is_symlink() and link.read_text(encoding="utf-8") == "/etc/hosts"
+
+
 def test_a_moving_branch_is_refused(repository: tuple[str, str]) -> None:
     with pytest.raises(FactoryError, match="names no commit"):
         fetch_git(f"{repository[0]}@main")
@@ -68,6 +75,35 @@ def test_a_repository_is_read_under_its_address(repository: tuple[str, str]) -> 
 
 
 @pytest.mark.parametrize(
+    "url", ["https://me:secret@host/papers.git?token=secret", "https://me:s/secret@host/papers.git"]
+)
+def test_what_opens_a_repository_is_kept_nowhere(repository: tuple[str, str], url: str) -> None:
+    """git is told that the address with the secret is the repository here."""
+    Path.home().joinpath(".gitconfig").write_text(f'[url "{repository[0]}"]\n\tinsteadOf = "{url}"\n', encoding="utf-8")
+    folder = fetch_git(f"{url}@{repository[1]}")
+    assert (folder / "a.md").exists() and not (folder / ".git" / "FETCH_HEAD").exists()
+    for path in (folder.parent, *folder.parent.rglob("*")):
+        assert "secret" not in path.name and (path.is_dir() or b"secret" not in path.read_bytes())
+    (document,) = read_source(f"{url}@{repository[1]}").documents
+    assert "secret" not in document.source
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:secret@127.0.0.1:1/papers.git@3f2c1ab",
+        "https://127.0.0.1:1/papers.git?token=secret@3f2c1ab",
+        "https://me:secret@127.0.0.1:1/papers.git",
+        "https://me:secret@127.0.0.1:1/papers.git@main",
+    ],
+)
+def test_what_opens_a_repository_is_in_no_error(address: str) -> None:
+    with pytest.raises(FactoryError) as failed:
+        fetch_git(address)
+    assert "secret" not in failed.value.message + failed.value.hint
+
+
+@pytest.mark.parametrize(
     ("source", "seen"),
     [
         ("https://host/papers.git@3f2c1ab", "https://host/papers.git@3f2c1ab"),
@@ -75,6 +111,7 @@ def test_a_repository_is_read_under_its_address(repository: tuple[str, str]) -> 
         ("https://secret@host:8443/papers.git?token=secret@3f2c1ab", "https://host:8443/papers.git@3f2c1ab"),
         ("https://me:secret@host/papers.git", ""),
         ("https://me:sec/ret@host/papers.git@3f2c1ab", ""),
+        ("https://me:se/cr?et@host/papers.git@3f2c1ab", ""),
         ("ssh://git@host/papers.git@3f2c1ab", "ssh://host/papers.git@3f2c1ab"),
         ("git@host:me/papers.git@3f2c1ab", "git@host:me/papers.git@3f2c1ab"),
         ("hf://owner/name:config@abc123", "hf://owner/name:config@abc123"),
@@ -155,6 +192,26 @@ def test_a_dataset_is_read_as_far_as_it_fits(dataset: Path, monkeypatch: pytest.
         "rows from 1 of owner/name/test",
         "rows from 2 of owner/name/validation",
     ]
+
+
+def test_a_dataset_without_text_is_left_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = {"train": ({"label": [number]} for number in itertools.count())}
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: endless)
+    folder = read_source("hf://owner/name")
+    assert [(left.name, left.reason) for left in folder.skipped] == [
+        ("owner/name/train", "no text in its first 10000 rows")
+    ]
+    assert next(endless["train"]) == {"label": [10000]}
+    with pytest.raises(FactoryError, match="gives no text"):
+        sources.fetch_dataset("hf://owner/name@abc123")
+
+
+def test_letters_of_lists_of_texts_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_LETTERS", 100)
+    endless = {"train": ({"text": [f"line {number}", "more"]} for number in itertools.count())}
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: endless)
+    folder = read_source("hf://owner/name")
+    assert len(folder.documents) == 11 and folder.skipped[0].reason.startswith("more than")
 
 
 def test_a_build_reads_a_dataset_at_a_revision(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from factory.errors import FactoryError
 from factory.files import read_json
 from factory.kinds import Short
 from factory.progress import Progress
-from factory.teacher import Ask, Limits, Spent, Teacher, _key
+from factory.teacher import Ask, Limits, Spent, Teacher, _key, open_teacher
 
 
 @pytest.fixture
@@ -68,6 +68,28 @@ def test_no_choices_are_one_clear_line(server: Served, tmp_path: Path, choices: 
     server.odd = [{"choices": choices, "error": {"message": "no credit"}}]
     with pytest.raises(FactoryError, match=r"answers nothing: .*no credit"):
         teacher(server, tmp_path).ask(ask())
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        ("text/html", b"<html>Welcome</html>"),
+        ("application/json", b'{"choices": [{"ind'),
+        ("application/json", b'{"choices": "\xff"}'),
+        ("application/json", b'["a", "b"]'),
+        ("application/json", b'"no"'),
+    ],
+)
+def test_an_address_that_is_no_teacher_s_is_one_clear_line(
+    server: Served, tmp_path: Path, page: tuple[str, bytes]
+) -> None:
+    server.page = page
+    with pytest.raises(
+        FactoryError, match=rf"No teacher answers at {server.address}: what it sends is no model's JSON"
+    ):
+        teacher(server, tmp_path).ask(ask())
+    with pytest.raises(FactoryError, match="what it sends is no model's JSON"), open_teacher(server.address):
+        pass
 
 
 def test_the_same_asked_at_once_goes_out_once(server: Served, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from factory.generate import Answer, Constraint, Question, stop_ids
 from factory.hardware import keep_freed_memory
-from factory.models import add_adapter, load_tokenizer, quiet_libraries
+from factory.models import WEIGHTS, add_adapter, load_tokenizer, quiet_libraries
 from factory.packed import pack_linears
 from factory.progress import Progress
 
@@ -34,7 +34,7 @@ def load_plain(folder: Path, adapter: Path | None) -> tuple[Any, Any]:
 
     quiet_libraries()
     keep_freed_memory()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **WEIGHTS)
     if adapter is not None:
         model = add_adapter(model, adapter).merge_and_unload()
     return pack_linears(model.eval()), load_tokenizer(folder)

@@ -37,7 +37,7 @@ def _metadata(original: Any, spec: dict[str, Any]) -> Any:
 
     def prepare(self: Any, vocab_only: bool) -> None:
         if not (self.dir_model / "tokenizer.model").is_file():
-            words = _words(AutoTokenizer.from_pretrained(self.dir_model))
+            words = _words(AutoTokenizer.from_pretrained(self.dir_model, trust_remote_code=False))
             self.set_vocab = (
                 (lambda: _write_spm(self, words)) if words["model"].get("byte_fallback") else self._set_vocab_gpt2
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.errors import FactoryError
 from factory.files import read_json, write_json, write_text
-from factory.models import add_adapter, find_base, local_folder, quiet_libraries
+from factory.models import WEIGHTS, add_adapter, find_base, local_folder, quiet_libraries
 from factory.weights.job import Job
 
 DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
@@ -40,7 +40,7 @@ def merge(job: Job, out: Path, dtype: str = "float32") -> None:
 
     quiet_libraries()
     out.mkdir(parents=True, exist_ok=True)
-    model = AutoModelForCausalLM.from_pretrained(job.base_dir, dtype=torch.float32, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(job.base_dir, dtype=torch.float32, **WEIGHTS)
     if job.adapter:
         try:
             model = add_adapter(model, job.adapter).merge_and_unload(safe_merge=True)

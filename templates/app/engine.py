@@ -101,8 +101,9 @@ class Engine:
             gpu = torch.cuda.is_available()
             dtype = torch.bfloat16 if gpu else torch.float32
             base = self.folder / "base"
-            self._tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, local_files_only=True)
+            data: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}  # never code
+            self._tokenizer = AutoTokenizer.from_pretrained(base, **data)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, **data)
             model = PeftModel.from_pretrained(model, str(self.folder / "adapter"))
             self._model = model.to("cuda" if gpu else "cpu").eval()
             self.ready.set()
