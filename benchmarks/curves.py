@@ -21,6 +21,9 @@ from quality import FACTORY, RESULTS, processor, refresh
 
 from factory.curvepage import lines, told
 from factory.files import read_json
+from factory.records import Prediction, read_records, scores_by_task
+from factory.statistics import compare
+from factory.verdict import signed
 
 RUN = "bench"  # of cooking the one that quality.py builds: its SFT is not trained twice
 CURVES = {  # domain: folders beneath --data, shares, settings
@@ -63,32 +66,49 @@ def command(domain: str, data: Path) -> list[str]:
 
 
 def made(runs: Path) -> dict[str, Any]:
-    """What the full set's training was made with."""
+    """What the full set's training was made with, and each part's score beside the full set's, item by item."""
     sft = read_json(runs / f"{RUN}-curve-all-100" / "sft" / "manifest.json")
-    return {"packages": sft["packages"], "machine": {**sft["machine"], "processor": processor()}}
+    curve = read_json(runs / f"{RUN}-curve" / "curve.json")
+    scores = {
+        (point["method"], point["share"]): scores_by_task(
+            read_records(runs / point["run"] / "score" / "predictions" / "sft.jsonl", Prediction)
+        )
+        for point in curve["points"]
+    }
+    full = scores.pop(("all", 1.0))
+    beside = [
+        {"method": method, "share": share, **compare(one, full, 10000)["mean"]}
+        for (method, share), one in scores.items()
+    ]
+    return {"beside_full": beside, "packages": sft["packages"], "machine": {**sft["machine"], "processor": processor()}}
 
 
 def table(result: dict[str, Any]) -> str:
-    """The curve as Markdown: the means first, then each task's scores."""
-    tasks = list(result["points"][0]["tasks"])
-    by = result["by"]
-    head = ["rows", "passes", by, "random", "difference", *(f"{task}: {by}, random" for task in tasks)]
+    """The curve as Markdown: the means first, then what a part lost, then each task's scores."""
+    by, full, versions = result["by"], result["points"][0], result["packages"]
+    methods, tasks = (by, "random"), list(full["tasks"])
+    lost = {(one["method"], one["share"]): one for one in result["beside_full"]}
     points = {(point["method"], point["share"]): point for point in result["points"]}
-    shares = sorted({point["share"] for point in result["points"]})
+    head = ["rows", "passes", *methods, f"{by} beside random", *(f"{name} beside all" for name in methods)]
+    head += [f"{task}: {', '.join(methods)}" for task in tasks]
     out = [f"| share | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
-    for share, row in zip(shares, lines(result), strict=True):
-        pair = [points.get((method, share)) or points["all", share] for method in (by, "random")]
+    for row, share in zip(lines(result), sorted({share for _, share in points}), strict=True):
+        pair = [points.get((method, share)) or full for method in methods]
+        gaps = [lost.get((method, share)) for method in methods]
         cells = [", ".join(f"{one['tasks'][task]['score']:.1f}" for one in pair) for task in tasks]
-        out.append(f"| {' | '.join([*row, *cells])} |")
-    full, versions = result["points"][0], result["packages"]
+        out.append(f"| {' | '.join([*row, *map(gap, gaps), *cells])} |")
     minutes = sum(point["seconds"] for point in result["points"]) / 60
     counts = ", ".join(f"{task} {cell['n']}" for task, cell in full["tasks"].items())
     return "\n".join([
         *out, "",
-        f"Score of 100 [95% interval]; base {result['base']['score']:.1f}. {told(full['mean'], result['reached'], False)} {result['base_model']}, {full['steps']} steps each, one training "
-        f"a point, {minutes:.0f} minutes in all; items: {counts}; {result['machine']['processor']}, {result['machine']['cpus']} cores, no GPU; "
+        f"Score of 100 [95% interval over the items]; base {result['base']['score']:.1f}. {told(full['mean'], result['reached'], False)} {result['base_model']}, {full['steps']} steps each, "
+        f"one training a point, {minutes:.0f} minutes in all; items: {counts}; {result['machine']['processor']}, {result['machine']['cpus']} cores, no GPU; "
         + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".", "",
     ])  # fmt: skip
+
+
+def gap(cell: dict[str, float] | None) -> str:
+    return f"{signed(cell['difference'])} [{signed(cell['low'])}, {signed(cell['high'])}]" if cell else ""
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ _NO_TEXT = "script style nav footer noscript template img svg iframe input butto
 def heading(text: str) -> str:
     """The first heading of the first level; a comment in a piece of code is none."""
     text = re.sub(r"^(```|~~~).*?(?:^\1|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    found = re.search(r"^#[ \t]+(.+?)[ \t#]*$|^(\S.*)\n=+[ \t]*$", text, re.MULTILINE)
-    return re.sub(r"\\([^\w\s])", r"\1", found[1] or found[2]) if found else ""
+    found = re.search(r"^#[ \t]++(.*[^\s#].*)$|^(\S.*)\n=+[ \t]*$", text, re.MULTILINE)
+    title = (found[1] or "").rstrip(" \t#") or found[2] if found else ""
+    return re.sub(r"\\([^\w\s])", r"\1", title)
 
 
 def read_markdown(data: bytes) -> Reading:
