@@ -76,7 +76,7 @@ class Domain:
                 raise FactoryError(f"{where}: unknown key 'options.{key}'.", suggest(key, self.options))
             default = self.options[key]
             kinds = (int, float) if type(default) is float else (type(default),)
-            if type(value) not in kinds:
+            if default is not None and type(value) not in kinds:
                 raise FactoryError(
                     f"{where}: options.{key} = {value!r} is not of its kind.", f"Its default: {default!r}"
                 )
