@@ -6,10 +6,11 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from ggufs import adapter_gguf, random_adapter, tiny_gguf
+from pydantic import create_model
 from tiny import tiny_model
 
 from factory.domain import Task
@@ -17,6 +18,8 @@ from factory.errors import FactoryError
 from factory.generate import Question, answer, label_tries
 from factory.gguf_check import _BLOCKS, check_gguf
 from factory.llama import Llama, grammar, open_llama, room_for
+from factory.progress import Progress
+from factory.teacher import Ask, Limits, open_teacher
 
 KIND = Task("kind", "Kind", "choice", choices=("bread", "bread and butter", "butter"), max_new_tokens=40)
 LIST = Task("list", "List", "set_f1", choices=("flour", "salt", "butter"), separator="; ", max_new_tokens=24)
@@ -195,3 +198,20 @@ def test_an_adapter_of_another_size_is_refused(gguf: Path, tmp_path: Path) -> No
     with pytest.raises(FactoryError, match=r"llama\.cpp does not load") as error, open_llama(gguf, [adapter]):
         pass
     assert "only the base" in error.value.hint
+
+
+def test_a_file_teaches_once_and_is_replayed_without_being_served(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = create_model("Kind", kind=(Literal["bread", "butter"], ...))
+    asks = [Ask([{"role": "user", "content": word}], form, max_tokens=64, seed=n) for n, word in enumerate(WORDS)]
+    limits, progress = Limits(concurrency=2), Progress(lambda _: None, "answers", len(asks))
+    with open_teacher(str(gguf), limits=limits) as teacher:
+        told = teacher.all(asks, progress)
+        assert teacher.called >= len(asks) and teacher.tokens_in > 0 and teacher.model.startswith("tiny.gguf-")
+    assert [answer.kind in ("bread", "butter") for answer in told if answer] and all(told), (
+        "the schema binds a random model"
+    )
+    monkeypatch.setattr("factory.teacher.serve", None)
+    with open_teacher(str(gguf), limits=limits) as teacher:
+        assert teacher.all(asks, progress) == told and (teacher.called, teacher.told) == (0, len(asks))
