@@ -62,6 +62,11 @@ class Task:
 FREE = Task("free", "Free question", "rouge_l", max_new_tokens=256)  # of no task: as people ask in the app
 
 
+_KINDS = {
+    bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", tuple: "a list"
+}  # fmt: skip
+
+
 class Domain:
     """A plugin: a folder with domain.toml and a subclass of this in domain.py."""
 
@@ -75,11 +80,9 @@ class Domain:
             if key not in self.options:
                 raise FactoryError(f"{where}: unknown key 'options.{key}'.", suggest(key, self.options))
             default = self.options[key]
-            kinds = (int, float) if type(default) is float else (type(default),)
-            if default is not None and type(value) not in kinds:
-                raise FactoryError(
-                    f"{where}: options.{key} = {value!r} is not of its kind.", f"Its default: {default!r}"
-                )
+            wanted = _KINDS.get(type(default))
+            if wanted and wanted != _KINDS.get(type(value)):
+                raise FactoryError(f"{where}: options.{key} = {value!r} is not {wanted}.", f"Its default: {default!r}")
         for name in (*config.tasks, *config.sft.task_epochs):
             self.task(name)
 

@@ -27,7 +27,7 @@ QUOTE_KNOWN = 0.4  # that quotation and question must have of an answer, the quo
 MOST_TOLD = 0.7  # that a question may have of the answer that explains it: more goes round in a circle
 ALIKE = 0.5  # of the shorter of two answers that the other must have; what the question says does not count
 ECHO = {"zh": 7, "en": 24}  # so many letters on end out of the instruction were copied from it
-TITLE = 120  # letters of a passage's headings, as a teacher sees them
+TITLE = 400  # letters of a passage's headings, as a teacher sees them
 FEWEST = 6  # letters of a quotation, of a sentence that is looked up
 CODE = re.compile(r"```|<<<|>>>|\{\s*\"")
 

@@ -205,7 +205,6 @@ def _launch(job: Path, is_host: bool) -> None:
         rdzv_backend="c10d" if ranks.nodes > 1 else BACKEND,
         rdzv_endpoint=ranks.meet,
         rdzv_configs={"join_timeout": JOIN, "is_host": is_host},
-        local_addr=None if ranks.nodes > 1 else "localhost",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(logs), redirects=quiet),
         shutdown_timeout=PATIENCE,

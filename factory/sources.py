@@ -106,7 +106,7 @@ def read_dataset(name: str, config: str, revision: str, license: str, say: Calla
 
 
 def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped], letters: int) -> Iterator[Any]:
-    """The rows until MOST_LETTERS are reached; `letters` were read before. Raises Unreadable after _BARE rows of no text."""
+    """The rows until MOST_LETTERS are reached; `letters` were read before. After _BARE rows of no text none follow."""
     before = letters
     for number, row in enumerate(rows, 1):
         if letters > MOST_LETTERS:
@@ -116,7 +116,7 @@ def _limited(rows: Iterable[Any], name: str, skipped: list[Skipped], letters: in
             return
         letters += sum(map(_letters, row.values()))
         if number >= _BARE and letters == before:
-            raise Unreadable(f"no text in its first {_BARE} rows")
+            return
         yield row
 
 
@@ -177,18 +177,24 @@ def fetch_git(address: str) -> Path:
             if not _git(folder, "rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}", may_fail=True):
                 raise FactoryError(f"{name} has no commit {commit}.", "Check it with: git log")
             _git(folder, "checkout", "--quiet", "--detach", commit)
+            for entry in _git(folder, "ls-files", "--stage", "-z").split("\0"):
+                if entry.startswith("120000"):  # a link, now a file that holds its target's name
+                    (folder / entry.partition("\t")[2]).unlink(missing_ok=True)
             (folder / ".git" / "factory-done").touch()
     return folder
 
 
-def _git(folder: Path, *arguments: str, may_fail: bool = False) -> bool:
+def _git(folder: Path, *arguments: str, may_fail: bool = False) -> str:
+    """What git says; nothing where it fails and may."""
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, env=environment)
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="surrogateescape", env=environment
+        )
     except FileNotFoundError:
         raise FactoryError("git is not installed.", "Install git, or give a folder.") from None
     if done.returncode and not may_fail:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         reason = re.sub(r"\w+://\S+", lambda url: shown(url[0]), reason)
         raise FactoryError(f"git {arguments[0]} failed: {reason}", "Check the address, the commit and the network.")
-    return done.returncode == 0
+    return "" if done.returncode else done.stdout

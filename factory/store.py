@@ -36,10 +36,11 @@ def opened(path: Path, table: str) -> Iterator[sqlite3.Connection]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        held = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        hint = (
-            "Wait for the program that holds it." if held else "Delete it: it is made anew (in a folder you may write)."
-        )
+        hint = "Make the file and its folder writable."
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            hint = "Wait for the program that holds it."
+        elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            hint = "Delete it: it is made anew."
         raise FactoryError(f"{path} cannot be used: {error}.", hint) from error
 
 

@@ -219,7 +219,7 @@ class Teacher:
                 f"No teacher answers at {self.address}: {_why(error)}",
                 "Is it running, is the address right? What was answered is kept: run the same command again.",
             ) from error
-        if not choices:  # some servers tell an error so
+        if not choices or not getattr(choices[0], "message", None):  # some servers tell an error so
             raise FactoryError(
                 f"The teacher at {self.address} answers nothing: {_first(str(getattr(found, 'error', None) or ''))}",
                 "What was answered is kept: run the same command again.",

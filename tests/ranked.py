@@ -25,8 +25,9 @@ def train(context: Context, what: str) -> dict[str, Any]:
     while what == "wait":
         (context.out / f"rank{own}").write_text(str(os.getpid()), encoding="utf-8")
         time.sleep(0.1)
+    listens = listening() if own == 0 else []  # while the other waits in the sum
     told = {"sum": over_ranks(own + 1.0, "sum"), "most": over_ranks(own + 1.0, "max"), "name": context.config.name}
-    return told | {"listens": listening() if own == 0 else [], "network": os.environ.get("GLOO_SOCKET_IFNAME")}
+    return told | {"listens": listens, "network": os.environ.get("GLOO_SOCKET_IFNAME")}
 
 
 def listening() -> list[str]:

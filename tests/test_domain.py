@@ -205,7 +205,7 @@ def test_bad_eval_rows(tmp_path: Path, change: dict[str, object], said: str) -> 
 
 @pytest.mark.parametrize("value", ["20%", "true", "[0.2]"])
 def test_an_option_is_of_the_kind_of_its_default(value: str) -> None:
-    with pytest.raises(FactoryError, match=r"options\.eval_share = .* is not of its kind") as caught:
+    with pytest.raises(FactoryError, match=r"options\.eval_share = .* is not a number") as caught:
         load_domain("cooking", [f"options.eval_share={value}"])
     assert caught.value.hint == "Its default: 0.2"
     assert load_domain("cooking", ["options.eval_share=1"]).option("eval_share") == 1

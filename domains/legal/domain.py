@@ -32,11 +32,8 @@ class Legal(Domain):
             yield from self._rows([(path.name, path) for path in sample], "sample", self.config.license)
         if source is not None:
             found = list(files(source, ".jsonl", ".md"))
-            rows = [(name, path) for name, path in found if path.suffix.lower() == ".jsonl"]
-            yield from self._rows(rows, "source", "")
-            for name, path in found:
-                if (name, path) in rows:
-                    continue
+            yield from self._rows((one for one in found if one[1].suffix.lower() == ".jsonl"), "source", "")
+            for name, path in (one for one in found if one[1].suffix.lower() == ".md"):
                 text = read_text(path)
                 if re.search(r"^第.{1,9}条", text, re.MULTILINE):
                     place = Path(utf8(path))
@@ -57,7 +54,7 @@ class Legal(Domain):
                 name = f"{prefix}/{Path(file).with_suffix('').as_posix()}/{row.get('index', number)}"
                 task = self.task(row["task"], f"{path}:{number}").name
                 if not row["input"].strip() or not rules.answer(task, row["answer"]):
-                    leave_out(name, "no input or no answer")
+                    leave_out(name, "no input, or no answer that can be read")
                     continue
                 meta = {"kind": "row", "task": task, "answer": row["answer"]}
                 yield Document(name, row["input"], "", "zh", license, utf8(path), split, meta)

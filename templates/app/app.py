@@ -195,7 +195,7 @@ def main() -> None:
     try:
         reviews = Reviews(items, wanted.reviews) if wanted.reviews and items.exists() else None
     except (OSError, ValueError) as error:
-        raise SystemExit(f"The decisions on the test questions cannot be read: {error}") from None
+        raise SystemExit(f"The page Review cannot be opened: {error}") from None
     service = Service(HERE)
     gate = Gate(allowed, port, service.app["language"], service.app["title"], HERE, local)
     desk = Desk(service, wanted.feedback, gate)

@@ -32,7 +32,10 @@ class Reviews:
     """
 
     def __init__(self, items: Path, decisions: Path) -> None:
-        self.items: list[dict[str, str]] = json.loads(items.read_text(encoding="utf-8"))
+        try:
+            self.items: list[dict[str, str]] = json.loads(items.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{items} is damaged: {error}") from error
         self.path = decisions
         self.decisions = self._read()
         self._lock = threading.Lock()
@@ -51,7 +54,7 @@ class Reviews:
             row["reference"] = answer
         with self._lock:
             try:
-                decisions = self._read() | {item["id"]: row}
+                decisions = self.decisions | self._read() | {item["id"]: row}
                 self._write(decisions)
             except (OSError, ValueError) as error:
                 print(f"review: {error}", file=sys.stderr, flush=True)

@@ -109,7 +109,7 @@ def test_a_row_or_file_that_teaches_nothing_is_named_and_one_file_is_a_source(so
         names = [document.id for document in domain.documents(source)]
     assert names == ["source/train/1", "source/train/2", "source/train/3", "刑法.md"]
     assert {one.name: one.reason.split(":")[0] for one in skipped} == {
-        "source/train/9": "no input or no answer",
+        "source/train/9": "no input, or no answer that can be read",
         "说明.md": "no statute",
         "案例.docx": ".docx",
     }
