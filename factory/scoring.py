@@ -213,7 +213,7 @@ def _published(plugin: Domain, path: Path, mark: str, items: Sequence[EvalItem],
     return found
 
 
-def published(plugin: Domain, path: Path, mark: str, say: Say = lambda text: None) -> list[Reference]:
+def published(plugin: Domain, path: Path, mark: str, say: Say) -> list[Reference]:
     """Scores that others published for items that should be the run's: columns model, task (a name or an alias), score (of 100) and n.
 
     The intervals are Wilson's, as of a rate. A mean is given where every task of the domain has a score. A column

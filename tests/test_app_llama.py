@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import threading
@@ -58,11 +59,18 @@ def test_it_answers_as_the_factory_does(engines: Any, app: Path) -> None:
 
 
 def test_a_line_separator_inside_an_answer_ends_no_line(engines: Any) -> None:
-    from llama import lines_of  # type: ignore[import-not-found]
+    import httpx
+    from llama import Llama  # type: ignore[import-not-found]
 
-    told = 'data: {"content": "一\u2028\x85二"}\n\ndata: [DONE]\n\n'.encode()
+    said = [("一\u2028", None), ("\x85二", "stop")]
+    rows = [{"choices": [{"delta": {"content": text}, "finish_reason": why}]} for text, why in said]
+    told = "".join(f"data: {json.dumps(row, ensure_ascii=False)}\n\n" for row in rows).encode()
     pieces = [told[start : start + 5] for start in range(0, len(told), 5)]
-    assert list(lines_of(pieces)) == ['data: {"content": "一\u2028\x85二"}', "", "data: [DONE]", ""]
+    llama = Llama.__new__(Llama)  # without a server: what one says stands above
+    llama._rules = {}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=iter(pieces)))
+    llama._client = httpx.Client(base_url="http://127.0.0.1", transport=transport)
+    assert list(llama.stream(MESSAGES, True, threading.Event(), 9))[-1] == ("一\u2028\x85二", False)
 
 
 def test_labels_are_weighed_as_torch_weighs_them(engines: Any, app: Path) -> None:

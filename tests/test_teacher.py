@@ -63,7 +63,7 @@ def test_an_answer_that_was_cut_would_be_cut_again(server: Served, tmp_path: Pat
     assert teacher(server, tmp_path).ask(ask()) is None and len(server.asked) == 1, "the same model, words and seed"
 
 
-@pytest.mark.parametrize("choices", [[], None])
+@pytest.mark.parametrize("choices", [[], None, [{"index": 0, "finish_reason": "error"}]])
 def test_no_choices_are_one_clear_line(server: Served, tmp_path: Path, choices: list[Any] | None) -> None:
     server.odd = [{"choices": choices, "error": {"message": "no credit"}}]
     with pytest.raises(FactoryError, match=r"answers nothing: .*no credit"):

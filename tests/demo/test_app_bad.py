@@ -203,6 +203,9 @@ def test_a_decision_that_is_too_long_or_cannot_be_kept_is_refused(
     with pytest.raises(Refused, match="not_kept"):
         reviews.decide(1, "approved", "r")
     assert reviews.path.read_text() == "{" and str(reviews.path) in capsys.readouterr().err
+    reviews.path.unlink()
+    reviews.decide(1, "approved", "r")
+    assert make_reviews(tmp_path).decisions.keys() == {"a", "b"}, "what was decided before the damage comes back"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": "approved"}', "\xff"])
